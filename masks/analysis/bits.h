@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Loops over bits and bools. Bit c of a row is bit (c % 64) of word (c / 64). Private to the
+// project.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace splashmask {
+
+/// Words that hold `bits` bits.
+constexpr int64_t WordsFor(int64_t bits) { return (bits + 63) / 64; }
+
+/// Rows of bits somebody else owns, `stride` words apart.
+struct BitRows {
+  uint64_t* words = nullptr;
+  int64_t stride = 0;
+
+  uint64_t* row(int64_t index) const { return words + index * stride; }
+};
+
+/// Sets the bits [begin, end) of a row.
+void SetBits(uint64_t* row, int64_t begin, int64_t end);
+/// Clears or fills `count` bits from bit 0; bits past them in the last word become 0.
+void FillRow(uint64_t* row, int64_t count, bool value);
+
+/// row[w] = a[w] op row[w] and so on, for `words` words.
+void AndWords(uint64_t* row, const uint64_t* other, int64_t words);
+void OrWords(uint64_t* row, const uint64_t* other, int64_t words);
+void XorWords(uint64_t* row, const uint64_t* other, int64_t words);
+void AndNotWords(uint64_t* row, const uint64_t* other, int64_t words);
+
+/// Flips `count` bits from bit 0; bits past them stay as they are.
+void FlipBits(uint64_t* row, int64_t count);
+
+/// Whether any, and whether all, of `count` bits from bit 0 are set, over `rows` rows.
+struct AnyAll {
+  bool any = false;
+  bool all = true;
+};
+AnyAll TestBits(BitRows bits, int64_t rows, int64_t count);
+
+/// Bit c = (bools[c] != 0) for `count` bools; bits past them in the last word become 0. SIMD, with
+/// run-time dispatch.
+void PackBools(const std::byte* bools, int64_t count, uint64_t* row);
+
+/// Writes the transpose of rows x columns bits: bit r of row c of `out` is bit c of row r of `in`.
+/// Bits past `rows` in the last word of each row of `out` become 0.
+void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out);
+
+/// Copies rows of `columns` bits to packed rows of ceil(columns / 8) bytes.
+void StorePacked(BitRows in, int64_t rows, int64_t columns, std::byte* out);
+
+}  // namespace splashmask

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <variant>
+
+#include "splashmask/masks/analysis/analysis.h"
+#include "splashmask/masks/node.h"
+
+namespace splashmask {
+
+std::unique_ptr<const Analysis> Analyze(const Mask& mask) {
+  return std::visit(Overloaded{
+                        [&](const node::Documents&) { return AnalyzeArrayLeaf(mask); },
+                        [&](const node::Segments&) { return AnalyzeArrayLeaf(mask); },
+                        [&](const node::Blocks&) { return AnalyzeArrayLeaf(mask); },
+                        [&](const node::Dense&) { return AnalyzeArrayLeaf(mask); },
+                        [&](const node::Reorder&) { return AnalyzeReorder(mask); },
+                        [&](const node::Not&) { return AnalyzeOperator(mask); },
+                        [&](const node::Binary&) { return AnalyzeOperator(mask); },
+                        [&](const auto&) { return AnalyzePositional(mask); },
+                    },
+                    mask.node().expr);
+}
+
+void Analysis::Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const {
+  Runs runs;
+  for (size_t r = 0; r < q.size(); ++r) {
+    uint64_t* row = out.row(static_cast<int64_t>(r));
+    FillRow(row, kv.size(), false);
+    ReadRuns(q[r], kv, &runs);
+    for (const Run& run : runs) SetBits(row, run.begin - kv.begin, run.end - kv.begin);
+  }
+}
+
+}  // namespace splashmask

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Combinations of masks: three-valued logic on classes, merging of runs, word operations on bits.
+
+#include <algorithm>
+#include <utility>
+
+#include "splashmask/masks/analysis/analysis.h"
+#include "splashmask/masks/analysis/band.h"
+#include "splashmask/masks/analysis/runs.h"
+#include "splashmask/masks/node.h"
+
+namespace splashmask {
+
+namespace {
+
+RectClass Negate(RectClass c) {
+  switch (c) {
+    case RectClass::kEmpty:
+      return RectClass::kFull;
+    case RectClass::kFull:
+      return RectClass::kEmpty;
+    default:
+      return c;
+  }
+}
+
+RectClass And(RectClass a, RectClass b) {
+  if (a == RectClass::kEmpty || b == RectClass::kEmpty) return RectClass::kEmpty;
+  if (a == RectClass::kFull) return b;
+  if (b == RectClass::kFull) return a;
+  return RectClass::kUnknown;  // Two partial rectangles may still meet nowhere.
+}
+
+RectClass Combine(node::Op op, RectClass a, RectClass b) {
+  switch (op) {
+    case node::Op::kAnd:
+      return And(a, b);
+    case node::Op::kSub:
+      return And(a, Negate(b));
+    case node::Op::kOr:
+      return Negate(And(Negate(a), Negate(b)));
+    case node::Op::kXor:
+      if (a == RectClass::kEmpty) return b;
+      if (b == RectClass::kEmpty) return a;
+      if (a == RectClass::kFull) return Negate(b);
+      if (b == RectClass::kFull) return Negate(a);
+      return RectClass::kUnknown;
+  }
+  return RectClass::kUnknown;
+}
+
+class NotAnalysis final : public Analysis {
+ public:
+  explicit NotAnalysis(const Mask& mask) : Analysis(mask.shape()), child_(Analyze(mask)) {}
+
+  RectClass Classify(const Rows& rows, KvRange kv) const override {
+    return Negate(child_->Classify(rows, kv));
+  }
+  bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
+    return child_->AppendKey(rows, kv, key);
+  }
+  void ReadRuns(int64_t q, KvRange kv, Runs* runs) const override {
+    Runs inner;
+    child_->ReadRuns(q, kv, &inner);
+    ComplementRuns(inner, kv, runs);
+  }
+  double RunsPerRow() const override { return child_->RunsPerRow() + 1; }
+  void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
+    child_->Draw(q, kv, out);
+    for (size_t r = 0; r < q.size(); ++r) FlipBits(out.row(static_cast<int64_t>(r)), kv.size());
+  }
+  bool Scattered(int64_t begin, int64_t end) const override {
+    return child_->Scattered(begin, end);
+  }
+
+ private:
+  std::unique_ptr<const Analysis> child_;
+};
+
+class BinaryAnalysis final : public Analysis {
+ public:
+  explicit BinaryAnalysis(Shape shape, const node::Binary& n)
+      : Analysis(shape), op_(n.op), left_(Analyze(n.left)), right_(Analyze(n.right)) {}
+
+  RectClass Classify(const Rows& rows, KvRange kv) const override {
+    const RectClass left = left_->Classify(rows, kv);
+    if (Decides(left)) return Combine(op_, left, RectClass::kUnknown);
+    return Combine(op_, left, right_->Classify(rows, kv));
+  }
+
+  bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
+    const RectClass left = left_->Classify(rows, kv);
+    const RectClass right = right_->Classify(rows, kv);
+    if (AppendUniform(Combine(op_, left, right), key)) return true;
+    return left_->AppendKey(rows, kv, key) && right_->AppendKey(rows, kv, key);
+  }
+
+  void ReadRuns(int64_t q, KvRange kv, Runs* runs) const override {
+    Runs left, right;
+    left_->ReadRuns(q, kv, &left);
+    right_->ReadRuns(q, kv, &right);
+    switch (op_) {
+      case node::Op::kAnd:
+        return CombineRuns(
+            left, right, [](bool a, bool b) { return a && b; }, runs);
+      case node::Op::kOr:
+        return CombineRuns(
+            left, right, [](bool a, bool b) { return a || b; }, runs);
+      case node::Op::kXor:
+        return CombineRuns(
+            left, right, [](bool a, bool b) { return a != b; }, runs);
+      case node::Op::kSub:
+        return CombineRuns(
+            left, right, [](bool a, bool b) { return a && !b; }, runs);
+    }
+  }
+
+  double RunsPerRow() const override { return left_->RunsPerRow() + right_->RunsPerRow(); }
+
+  void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
+    const int64_t words = WordsFor(kv.size());
+    left_->Draw(q, kv, out);
+    const auto scratch = std::make_unique_for_overwrite<uint64_t[]>(q.size() * words);
+    const BitRows right{scratch.get(), words};
+    right_->Draw(q, kv, right);
+    for (int64_t r = 0; r < static_cast<int64_t>(q.size()); ++r) {
+      switch (op_) {
+        case node::Op::kAnd:
+          AndWords(out.row(r), right.row(r), words);
+          break;
+        case node::Op::kOr:
+          OrWords(out.row(r), right.row(r), words);
+          break;
+        case node::Op::kXor:
+          XorWords(out.row(r), right.row(r), words);
+          break;
+        case node::Op::kSub:
+          AndNotWords(out.row(r), right.row(r), words);
+          break;
+      }
+    }
+  }
+
+  bool Scattered(int64_t begin, int64_t end) const override {
+    return left_->Scattered(begin, end) || right_->Scattered(begin, end);
+  }
+
+ private:
+  // Whether the left class alone settles the result.
+  bool Decides(RectClass left) const {
+    return op_ == node::Op::kOr ? left == RectClass::kFull
+                                : op_ != node::Op::kXor && left == RectClass::kEmpty;
+  }
+
+  node::Op op_;
+  std::unique_ptr<const Analysis> left_, right_;
+};
+
+}  // namespace
+
+std::unique_ptr<const Analysis> AnalyzeOperator(const Mask& mask) {
+  if (const auto* negation = std::get_if<node::Not>(&mask.node().expr)) {
+    return std::make_unique<NotAnalysis>(negation->mask);
+  }
+  return std::make_unique<BinaryAnalysis>(mask.shape(), std::get<node::Binary>(mask.node().expr));
+}
+
+}  // namespace splashmask

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/masks/array.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <xxhash.h>
+
+#include <cstring>
+#include <mutex>
+#include <numeric>
+#include <utility>
+
+#include "splashmask/masks/digest.h"
+#include "splashmask/masks/error.h"
+
+namespace splashmask {
+
+namespace {
+
+struct DTypeInfo {
+  DType dtype;
+  std::string_view name;
+  int64_t size;
+};
+constexpr DTypeInfo kDTypes[] = {
+    {DType::kBool, "bool", 1},     {DType::kInt8, "int8", 1},     {DType::kInt16, "int16", 2},
+    {DType::kInt32, "int32", 4},   {DType::kInt64, "int64", 8},   {DType::kUInt8, "uint8", 1},
+    {DType::kUInt16, "uint16", 2}, {DType::kUInt32, "uint32", 4}, {DType::kUInt64, "uint64", 8},
+};
+
+template <typename T>
+int64_t ReadElement(const std::byte* data, int64_t index) {
+  T value;
+  std::memcpy(&value, data + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
+  return static_cast<int64_t>(value);
+}
+
+using Reader = int64_t (*)(const std::byte*, int64_t);
+Reader ReaderFor(DType dtype) {
+  switch (dtype) {
+    case DType::kBool:
+      return [](const std::byte* data, int64_t i) { return int64_t{data[i] != std::byte{0}}; };
+    case DType::kInt8:
+      return ReadElement<int8_t>;
+    case DType::kInt16:
+      return ReadElement<int16_t>;
+    case DType::kInt32:
+      return ReadElement<int32_t>;
+    case DType::kInt64:
+      return ReadElement<int64_t>;
+    case DType::kUInt8:
+      return ReadElement<uint8_t>;
+    case DType::kUInt16:
+      return ReadElement<uint16_t>;
+    case DType::kUInt32:
+      return ReadElement<uint32_t>;
+    case DType::kUInt64:
+      return ReadElement<uint64_t>;
+  }
+  return nullptr;
+}
+
+// Bit i of the result says whether byte i of `bytes` is not zero.
+uint8_t NonZeroBytes(uint64_t bytes) {
+  constexpr uint64_t kLow7 = 0x7f7f7f7f7f7f7f7f;
+  const uint64_t high = (((bytes & kLow7) + kLow7) | bytes) & ~kLow7;
+  return static_cast<uint8_t>(((high >> 7) * 0x0102040810204080) >> 56);
+}
+
+}  // namespace
+
+int64_t DTypeSize(DType dtype) { return kDTypes[static_cast<int>(dtype)].size; }
+std::string_view DTypeName(DType dtype) { return kDTypes[static_cast<int>(dtype)].name; }
+
+DType DTypeFromName(std::string_view name) {
+  for (const DTypeInfo& info : kDTypes) {
+    if (info.name == name) return info.dtype;
+  }
+  throw Error(ErrorCode::kInvalidArray,
+              fmt::format("[array] expected dtype bool or an integer, got '{}'", name));
+}
+
+struct Array::Impl {
+  DType dtype;
+  std::vector<int64_t> shape;
+  int64_t size;
+  std::shared_ptr<const void> data;
+  mutable std::once_flag digest_once, hash_once;
+  mutable std::string digest;
+  mutable uint64_t hash = 0;
+};
+
+Array::Array() : Array(FromVector(std::span<const int64_t>())) {}
+
+Array::Array(DType dtype, std::vector<int64_t> shape, std::shared_ptr<const void> data,
+             std::string name)
+    : name_(std::move(name)) {
+  auto impl = std::make_shared<Impl>();
+  impl->dtype = dtype;
+  impl->size = 1;
+  for (int64_t extent : shape) {
+    if (extent < 0 || __builtin_mul_overflow(impl->size, extent, &impl->size)) {
+      throw Error(
+          ErrorCode::kInvalidArray,
+          fmt::format("[array] expected a shape of 64-bit size, got ({})", fmt::join(shape, ", ")));
+    }
+  }
+  impl->shape = std::move(shape);
+  impl->data = std::move(data);
+  impl_ = std::move(impl);
+}
+
+namespace {
+template <typename T>
+Array CopyVector(std::span<const T> values, DType dtype, std::string name) {
+  auto copy = std::make_shared<std::vector<T>>(values.begin(), values.end());
+  const auto size = static_cast<int64_t>(values.size());
+  return Array(dtype, {size}, std::shared_ptr<const void>(copy, copy->data()), std::move(name));
+}
+}  // namespace
+
+Array Array::FromVector(std::span<const int32_t> values, std::string name) {
+  return CopyVector(values, DType::kInt32, std::move(name));
+}
+Array Array::FromVector(std::span<const int64_t> values, std::string name) {
+  return CopyVector(values, DType::kInt64, std::move(name));
+}
+
+DType Array::dtype() const { return impl_->dtype; }
+const std::vector<int64_t>& Array::shape() const { return impl_->shape; }
+int64_t Array::size() const { return impl_->size; }
+int64_t Array::size_bytes() const { return impl_->size * DTypeSize(impl_->dtype); }
+const std::byte* Array::data() const { return static_cast<const std::byte*>(impl_->data.get()); }
+const std::string& Array::name() const { return name_; }
+
+Array Array::WithName(std::string name) const {
+  Array copy = *this;
+  copy.name_ = std::move(name);
+  return copy;
+}
+
+int64_t Array::At(int64_t index) const { return ReaderFor(dtype())(data(), index); }
+
+std::vector<int64_t> Array::ToInt64() const {
+  std::vector<int64_t> values(static_cast<size_t>(size()));
+  const Reader read = ReaderFor(dtype());
+  for (int64_t i = 0; i < size(); ++i) values[i] = read(data(), i);
+  return values;
+}
+
+const std::string& Array::Digest() const {
+  std::call_once(impl_->digest_once, [this] {
+    Sha256 sha;
+    sha.Update(fmt::format("splashmask array 1\ndtype={}\nshape={}\n", DTypeName(dtype()),
+                           fmt::join(shape(), ",")));
+    ForEachCanonicalPiece([&sha](std::span<const std::byte> piece) { sha.Update(piece); });
+    impl_->digest = "sha256:" + sha.HexDigest();
+  });
+  return impl_->digest;
+}
+
+uint64_t Array::ContentHash() const {
+  std::call_once(impl_->hash_once, [this] {
+    uint64_t hash = XXH3_64bits_withSeed(shape().data(), shape().size() * sizeof(int64_t),
+                                         static_cast<uint64_t>(dtype()));
+    ForEachCanonicalPiece([&hash](std::span<const std::byte> piece) {
+      hash = XXH3_64bits_withSeed(piece.data(), piece.size(), hash);
+    });
+    impl_->hash = hash;
+  });
+  return impl_->hash;
+}
+
+bool operator==(const Array& a, const Array& b) {
+  if (a.impl_ == b.impl_) return true;
+  if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
+  if (a.size() == 0 || a.data() == b.data()) return true;
+  if (std::memcmp(a.data(), b.data(), static_cast<size_t>(a.size_bytes())) == 0) return true;
+  if (a.dtype() != DType::kBool) return false;
+  // Any byte but 0 is true, so different bytes may still be the same bools.
+  return std::equal(a.data(), a.data() + a.size(), b.data(), [](std::byte x, std::byte y) {
+    return (x != std::byte{0}) == (y != std::byte{0});
+  });
+}
+
+void PackBoolRows(const std::byte* bools, int64_t rows, int64_t columns, std::byte* out) {
+  const int64_t whole = columns / 8;
+  const int64_t rest = columns % 8;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < whole; ++i) {
+      uint64_t bytes;
+      std::memcpy(&bytes, bools + 8 * i, 8);
+      *out++ = std::byte{NonZeroBytes(bytes)};
+    }
+    if (rest != 0) {
+      uint64_t bytes = 0;
+      std::memcpy(&bytes, bools + 8 * whole, static_cast<size_t>(rest));
+      *out++ = std::byte{NonZeroBytes(bytes)};
+    }
+    bools += columns;
+  }
+}
+
+void UnpackBoolRows(const std::byte* packed, int64_t rows, int64_t columns, std::byte* out) {
+  const int64_t packed_columns = (columns + 7) / 8;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t column = 0; column < columns; ++column) {
+      *out++ = (packed[column / 8] >> (column % 8)) & std::byte{1};
+    }
+    packed += packed_columns;
+  }
+}
+
+}  // namespace splashmask

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/masks/mask.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "splashmask/masks/error.h"
+#include "splashmask/masks/node.h"
+
+namespace splashmask {
+
+namespace {
+
+template <typename... Args>
+[[noreturn]] void Invalid(fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(ErrorCode::kInvalidArgument,
+              "[mask] " + fmt::format(format, std::forward<Args>(args)...));
+}
+
+template <typename... Args>
+[[noreturn]] void InvalidArray(fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(ErrorCode::kInvalidArray,
+              "[mask] " + fmt::format(format, std::forward<Args>(args)...));
+}
+
+std::string Label(const Array& array) {
+  return array.name().empty() ? "array" : fmt::format("\"{}\"", array.name());
+}
+
+void CheckShape(Shape shape) {
+  if (shape.q_len < 1 || shape.kv_len < 1) {
+    Invalid("expected q_len and kv_len of at least 1, got ({}, {})", shape.q_len, shape.kv_len);
+  }
+}
+
+Mask MakeLeaf(Shape shape, MaskExpr expr, bool has_indexed_leaf = false) {
+  CheckShape(shape);
+  auto node = std::make_shared<MaskNode>();
+  node->shape = shape;
+  node->expr = std::move(expr);
+  node->has_indexed_leaf = has_indexed_leaf;
+  return Mask(std::move(node));
+}
+
+Mask MakeParent(MaskExpr expr, std::initializer_list<const Mask*> children) {
+  auto node = std::make_shared<MaskNode>();
+  node->shape = (*children.begin())->shape();
+  for (const Mask* child : children) {
+    node->depth = std::max(node->depth, child->node().depth + 1);
+    node->nodes += child->node().nodes;
+    node->has_indexed_leaf |= child->node().has_indexed_leaf;
+  }
+  node->has_indexed_leaf |= std::holds_alternative<node::Reorder>(expr);
+  if (node->depth > kMaxMaskDepth) {
+    Invalid("expected an expression at most {} operators deep; combine it in a balanced way",
+            kMaxMaskDepth);
+  }
+  if (node->nodes > kMaxMaskNodes) {
+    Invalid("expected an expression of at most {} nodes, got {}", kMaxMaskNodes, node->nodes);
+  }
+  node->expr = std::move(expr);
+  return Mask(std::move(node));
+}
+
+void CheckVector(const Array& array, int64_t length, std::string_view what) {
+  if (array.shape().size() != 1 || !IsInteger(array.dtype())) {
+    InvalidArray("expected {} {} to be a 1-D integer array, got {} of shape ({})", what,
+                 Label(array), DTypeName(array.dtype()), fmt::join(array.shape(), ", "));
+  }
+  if (length >= 0 && array.size() != length) {
+    InvalidArray("expected {} {} to have {} elements, got {}", what, Label(array), length,
+                 array.size());
+  }
+  if (array.dtype() == DType::kUInt64) {
+    for (int64_t i = 0; i < array.size(); ++i) {
+      if (array.At(i) < 0) {
+        InvalidArray("expected {} {} to fit in a signed 64-bit integer, got {} at index {}", what,
+                     Label(array), static_cast<uint64_t>(array.At(i)), i);
+      }
+    }
+  }
+}
+
+void CheckBoolMatrix(const Array& array, int64_t rows, int64_t columns, std::string_view what) {
+  if (array.shape().size() != 2 || array.dtype() != DType::kBool) {
+    InvalidArray("expected {} {} to be a 2-D bool array, got {} of shape ({})", what, Label(array),
+                 DTypeName(array.dtype()), fmt::join(array.shape(), ", "));
+  }
+  if (array.shape()[0] != rows || array.shape()[1] != columns) {
+    InvalidArray("expected {} {} to have shape ({}, {}), got ({})", what, Label(array), rows,
+                 columns, fmt::join(array.shape(), ", "));
+  }
+}
+
+Mask MakeDocuments(Shape shape, std::vector<int64_t> lengths, std::optional<Array> array) {
+  CheckShape(shape);
+  const int64_t limit = std::min(shape.q_len, shape.kv_len);
+  int64_t sum = 0;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    if (lengths[i] < 0) {
+      Invalid("expected document lengths of at least 0, got {} at index {}", lengths[i], i);
+    }
+    if (__builtin_add_overflow(sum, lengths[i], &sum) || sum > limit) {
+      Invalid(
+          "expected document lengths to sum to at most {} (the shorter axis), got more at "
+          "index {}",
+          limit, i);
+    }
+  }
+  return MakeLeaf(shape, node::Documents{std::move(lengths), std::move(array)});
+}
+
+int CountPieces(const Positions& q) { return q.kind == Positions::Kind::kZigzag ? 2 : 1; }
+
+// The q position of each row, as int32 where they fit (JAX's dtype for q_sequence).
+Array LayoutPositions(const Positions& q, int64_t q_len) {
+  const std::string_view name = q.kind == Positions::Kind::kZigzag ? "zigzag" : "striped";
+  const int64_t limit = q_len / CountPieces(q);
+  if (q.n < 1 || q.n > limit || q_len % (q.n * CountPieces(q)) != 0) {
+    Invalid("expected {}(n) with {} to divide q_len ({}), got n = {}", name,
+            q.kind == Positions::Kind::kZigzag ? "2n" : "n", q_len, q.n);
+  }
+  if (q_len > std::numeric_limits<int32_t>::max()) {
+    throw Error(ErrorCode::kTooLarge,
+                fmt::format("[mask] expected q_len below 2^31 for {}, got {}", name, q_len));
+  }
+  std::vector<int32_t> positions;
+  positions.reserve(static_cast<size_t>(q_len));
+  if (q.kind == Positions::Kind::kStriped) {
+    for (int64_t shard = 0; shard < q.n; ++shard) {
+      for (int64_t p = shard; p < q_len; p += q.n) positions.push_back(static_cast<int32_t>(p));
+    }
+  } else {
+    const int64_t piece = q_len / (2 * q.n);
+    for (int64_t shard = 0; shard < q.n; ++shard) {
+      for (int64_t start : {shard * piece, (2 * q.n - 1 - shard) * piece}) {
+        for (int64_t i = 0; i < piece; ++i) positions.push_back(static_cast<int32_t>(start + i));
+      }
+    }
+  }
+  return Array::FromVector(positions);
+}
+
+bool IsInt32Identity(const Array& positions) {
+  if (positions.dtype() != DType::kInt32) return false;
+  for (int64_t i = 0; i < positions.size(); ++i) {
+    if (positions.At(i) != i) return false;
+  }
+  return true;
+}
+
+// positions[index[r]] for each r, in the dtype of `positions`.
+Array Gather(const Array& positions, const Array& index) {
+  const int64_t item = DTypeSize(positions.dtype());
+  auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<size_t>(index.size() * item));
+  for (int64_t r = 0; r < index.size(); ++r) {
+    std::copy_n(positions.data() + index.At(r) * item, item, bytes->data() + r * item);
+  }
+  return Array(positions.dtype(), index.shape(), std::shared_ptr<const void>(bytes, bytes->data()));
+}
+
+Mask Combine(node::Op op, const Mask& a, const Mask& b) {
+  if (a.shape() != b.shape()) {
+    Invalid("expected masks of one shape, got ({}, {}) and ({}, {})", a.shape().q_len,
+            a.shape().kv_len, b.shape().q_len, b.shape().kv_len);
+  }
+  return MakeParent(node::Binary{op, a, b}, {&a, &b});
+}
+
+}  // namespace
+
+Positions Positions::FromArray(Array positions) { return {Kind::kArray, std::move(positions), 0}; }
+Positions Positions::Zigzag(int64_t n) { return {Kind::kZigzag, Array(), n}; }
+Positions Positions::Striped(int64_t n) { return {Kind::kStriped, Array(), n}; }
+
+Mask Mask::Full(Shape shape) { return MakeLeaf(shape, node::Full{}); }
+Mask Mask::Empty(Shape shape) { return MakeLeaf(shape, node::Empty{}); }
+Mask Mask::Causal(Shape shape, int64_t offset) { return MakeLeaf(shape, node::Causal{offset}); }
+
+Mask Mask::Local(Shape shape, std::optional<int64_t> left, std::optional<int64_t> right,
+                 int64_t offset) {
+  return MakeLeaf(shape, node::Local{left, right, offset});
+}
+
+Mask Mask::ChunkedCausal(Shape shape, int64_t chunk) {
+  if (chunk < 1) Invalid("expected chunk of at least 1, got {}", chunk);
+  return MakeLeaf(shape, node::ChunkedCausal{chunk});
+}
+
+Mask Mask::Prefix(Shape shape, int64_t n) { return MakeLeaf(shape, node::Prefix{n}); }
+Mask Mask::QRange(Shape shape, int64_t begin, int64_t end) {
+  return MakeLeaf(shape, node::QRange{begin, end});
+}
+Mask Mask::KvRange(Shape shape, int64_t begin, int64_t end) {
+  return MakeLeaf(shape, node::KvRange{begin, end});
+}
+
+Mask Mask::Stride(Shape shape, int64_t step, int64_t phase) {
+  if (step < 1) Invalid("expected step of at least 1, got {}", step);
+  if (phase < 0 || phase >= step) {
+    Invalid("expected 0 <= phase < step, got phase {} and step {}", phase, step);
+  }
+  return MakeLeaf(shape, node::Stride{step, phase});
+}
+
+Mask Mask::Documents(Shape shape, std::vector<int64_t> lengths) {
+  return MakeDocuments(shape, std::move(lengths), std::nullopt);
+}
+Mask Mask::Documents(Shape shape, Array lengths) {
+  CheckVector(lengths, -1, "document lengths");
+  return MakeDocuments(shape, lengths.ToInt64(), lengths);
+}
+
+Mask Mask::Segments(Shape shape, Array q_ids, Array kv_ids, std::optional<int64_t> pad) {
+  CheckShape(shape);
+  CheckVector(q_ids, shape.q_len, "q segment ids");
+  CheckVector(kv_ids, shape.kv_len, "kv segment ids");
+  return MakeLeaf(shape, node::Segments{std::move(q_ids), std::move(kv_ids), pad}, true);
+}
+
+Mask Mask::Blocks(Shape shape, Array bits, int64_t block) {
+  CheckShape(shape);
+  if (block < 1) Invalid("expected block of at least 1, got {}", block);
+  CheckBoolMatrix(bits, (shape.q_len - 1) / block + 1, (shape.kv_len - 1) / block + 1,
+                  "block bits");
+  return MakeLeaf(shape, node::Blocks{std::move(bits), block}, true);
+}
+
+Mask Mask::Dense(Shape shape, Array array) {
+  CheckShape(shape);
+  CheckBoolMatrix(array, shape.q_len, shape.kv_len, "dense mask");
+  return MakeLeaf(shape, node::Dense{std::move(array)}, true);
+}
+
+Mask Mask::Reorder(const Positions& q) const {
+  const int64_t q_len = shape().q_len;
+  if (q.kind == Positions::Kind::kArray) CheckVector(q.array, q_len, "q positions");
+  Array positions = q.kind == Positions::Kind::kArray ? q.array : LayoutPositions(q, q_len);
+  if (IsInt32Identity(positions)) return *this;
+
+  if (node().has_indexed_leaf) {
+    for (int64_t r = 0; r < q_len; ++r) {
+      const int64_t position = positions.At(r);
+      if (position < 0 || position >= q_len) {
+        Invalid(
+            "expected q positions in [0, {}), as this mask holds an array or a reordering; "
+            "got {} at index {}",
+            q_len, position, r);
+      }
+    }
+  }
+  if (const auto* inner = std::get_if<node::Reorder>(&node().expr)) {
+    return inner->mask.Reorder(Positions::FromArray(Gather(inner->q_positions, positions)));
+  }
+  return MakeParent(node::Reorder{*this, q, std::move(positions)}, {this});
+}
+
+Mask Mask::operator~() const { return MakeParent(node::Not{*this}, {this}); }
+Mask operator&(const Mask& a, const Mask& b) { return Combine(node::Op::kAnd, a, b); }
+Mask operator|(const Mask& a, const Mask& b) { return Combine(node::Op::kOr, a, b); }
+Mask operator^(const Mask& a, const Mask& b) { return Combine(node::Op::kXor, a, b); }
+Mask operator-(const Mask& a, const Mask& b) { return Combine(node::Op::kSub, a, b); }
+
+Shape Mask::shape() const { return node_->shape; }
+
+namespace {
+
+// Structural equality of two payloads of the same kind.
+struct SameExpr {
+  const MaskExpr& other;
+
+  template <typename T>
+  const T& Other() const {
+    return std::get<T>(other);
+  }
+  bool operator()(const node::Full&) const { return true; }
+  bool operator()(const node::Empty&) const { return true; }
+  bool operator()(const node::Causal& a) const { return a.offset == Other<node::Causal>().offset; }
+  bool operator()(const node::Local& a) const {
+    const auto& b = Other<node::Local>();
+    return a.left == b.left && a.right == b.right && a.offset == b.offset;
+  }
+  bool operator()(const node::ChunkedCausal& a) const {
+    return a.chunk == Other<node::ChunkedCausal>().chunk;
+  }
+  bool operator()(const node::Prefix& a) const { return a.n == Other<node::Prefix>().n; }
+  bool operator()(const node::QRange& a) const {
+    const auto& b = Other<node::QRange>();
+    return a.begin == b.begin && a.end == b.end;
+  }
+  bool operator()(const node::KvRange& a) const {
+    const auto& b = Other<node::KvRange>();
+    return a.begin == b.begin && a.end == b.end;
+  }
+  bool operator()(const node::Stride& a) const {
+    const auto& b = Other<node::Stride>();
+    return a.step == b.step && a.phase == b.phase;
+  }
+  bool operator()(const node::Documents& a) const {
+    const auto& b = Other<node::Documents>();
+    return a.lengths == b.lengths && a.array == b.array;
+  }
+  bool operator()(const node::Segments& a) const {
+    const auto& b = Other<node::Segments>();
+    return a.pad == b.pad && a.q_ids == b.q_ids && a.kv_ids == b.kv_ids;
+  }
+  bool operator()(const node::Blocks& a) const {
+    const auto& b = Other<node::Blocks>();
+    return a.block == b.block && a.bits == b.bits;
+  }
+  bool operator()(const node::Dense& a) const { return a.array == Other<node::Dense>().array; }
+  bool operator()(const node::Reorder& a) const {
+    const auto& b = Other<node::Reorder>();
+    return a.q.kind == b.q.kind && a.q.n == b.q.n && a.q_positions == b.q_positions &&
+           a.mask == b.mask;
+  }
+  bool operator()(const node::Not& a) const { return a.mask == Other<node::Not>().mask; }
+  bool operator()(const node::Binary& a) const {
+    const auto& b = Other<node::Binary>();
+    return a.op == b.op && a.left == b.left && a.right == b.right;
+  }
+};
+
+}  // namespace
+
+bool operator==(const Mask& a, const Mask& b) {
+  if (a.node_ == b.node_) return true;
+  const MaskNode& x = a.node();
+  const MaskNode& y = b.node();
+  return x.shape == y.shape && x.nodes == y.nodes && x.depth == y.depth &&
+         x.expr.index() == y.expr.index() && std::visit(SameExpr{y.expr}, x.expr);
+}
+
+namespace {
+
+size_t Mix(size_t seed, uint64_t value) {
+  uint64_t x = seed * 0x9e3779b97f4a7c15 + value;
+  x ^= x >> 32;
+  x *= 0xd6e8feb86659fd93;
+  return x ^ (x >> 32);
+}
+
+size_t MixOptional(size_t seed, const std::optional<int64_t>& value) {
+  return Mix(Mix(seed, value.has_value()), static_cast<uint64_t>(value.value_or(0)));
+}
+
+size_t HashExpr(const MaskExpr& expr) {
+  const size_t seed = Mix(0, expr.index());
+  return std::visit(
+      Overloaded{
+          [&](const node::Full&) { return seed; },
+          [&](const node::Empty&) { return seed; },
+          [&](const node::Causal& n) { return Mix(seed, n.offset); },
+          [&](const node::Local& n) {
+            return Mix(MixOptional(MixOptional(seed, n.left), n.right), n.offset);
+          },
+          [&](const node::ChunkedCausal& n) { return Mix(seed, n.chunk); },
+          [&](const node::Prefix& n) { return Mix(seed, n.n); },
+          [&](const node::QRange& n) { return Mix(Mix(seed, n.begin), n.end); },
+          [&](const node::KvRange& n) { return Mix(Mix(seed, n.begin), n.end); },
+          [&](const node::Stride& n) { return Mix(Mix(seed, n.step), n.phase); },
+          [&](const node::Documents& n) {
+            return std::accumulate(n.lengths.begin(), n.lengths.end(),
+                                   Mix(seed, n.array.has_value()), Mix);
+          },
+          [&](const node::Segments& n) {
+            return MixOptional(Mix(Mix(seed, n.q_ids.ContentHash()), n.kv_ids.ContentHash()),
+                               n.pad);
+          },
+          [&](const node::Blocks& n) { return Mix(Mix(seed, n.bits.ContentHash()), n.block); },
+          [&](const node::Dense& n) { return Mix(seed, n.array.ContentHash()); },
+          [&](const node::Reorder& n) {
+            return Mix(Mix(seed, n.q_positions.ContentHash()), n.mask.Hash());
+          },
+          [&](const node::Not& n) { return Mix(seed, n.mask.Hash()); },
+          [&](const node::Binary& n) {
+            return Mix(Mix(Mix(seed, static_cast<uint64_t>(n.op)), n.left.Hash()), n.right.Hash());
+          },
+      },
+      expr);
+}
+
+}  // namespace
+
+size_t Mask::Hash() const {
+  return Mix(Mix(HashExpr(node_->expr), node_->shape.q_len), node_->shape.kv_len);
+}
+
+}  // namespace splashmask

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The nodes of a mask expression. Private to the project: every walker (printer, analysis,
+// certifier) visits `MaskNode::expr`, so that a new kind of node fails to compile until each of
+// them knows it.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "splashmask/masks/array.h"
+#include "splashmask/masks/mask.h"
+
+namespace splashmask {
+
+namespace node {
+
+struct Full {};
+struct Empty {};
+struct Causal {
+  int64_t offset;
+};
+struct Local {
+  std::optional<int64_t> left, right;
+  int64_t offset;
+};
+struct ChunkedCausal {
+  int64_t chunk;
+};
+struct Prefix {
+  int64_t n;
+};
+struct QRange {
+  int64_t begin, end;
+};
+struct KvRange {
+  int64_t begin, end;
+};
+struct Stride {
+  int64_t step, phase;
+};
+struct Documents {
+  std::vector<int64_t> lengths;
+  std::optional<Array> array;  ///< Set when the lengths came from an array; the text form names it.
+};
+struct Segments {
+  Array q_ids, kv_ids;
+  std::optional<int64_t> pad;
+};
+struct Blocks {
+  Array bits;
+  int64_t block;
+};
+struct Dense {
+  Array array;
+};
+struct Reorder {
+  Mask mask;
+  Positions q;
+  /// The q position of each row, int64 or smaller; what `q` denotes, with the dtype of q_sequence.
+  Array q_positions;
+};
+struct Not {
+  Mask mask;
+};
+enum class Op : uint8_t { kAnd, kOr, kXor, kSub };
+struct Binary {
+  Op op;
+  Mask left, right;
+};
+
+}  // namespace node
+
+using MaskExpr =
+    std::variant<node::Full, node::Empty, node::Causal, node::Local, node::ChunkedCausal,
+                 node::Prefix, node::QRange, node::KvRange, node::Stride, node::Documents,
+                 node::Segments, node::Blocks, node::Dense, node::Reorder, node::Not, node::Binary>;
+
+struct MaskNode {
+  Shape shape;
+  MaskExpr expr;
+  int depth = 1;
+  int64_t nodes = 1;
+  /// True when segments, blocks, dense or a reordering occur: only positions in range can index
+  /// them.
+  bool has_indexed_leaf = false;
+};
+
+/// Calls std::visit with a set of lambdas.
+template <typename... Fs>
+struct Overloaded : Fs... {
+  using Fs::operator()...;
+};
+template <typename... Fs>
+Overloaded(Fs...) -> Overloaded<Fs...>;
+
+}  // namespace splashmask

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/naive_mask.h"
+
+#include "splashmask/masks/node.h"
+
+namespace splashmask {
+
+namespace {
+
+// Wide enough for the sum of any three 64-bit integers.
+using Wide = __int128;
+
+Wide FloorDiv(Wide a, Wide b) { return a / b - (a % b < 0 ? 1 : 0); }
+Wide FloorMod(Wide a, Wide b) { return a - FloorDiv(a, b) * b; }
+
+// The document that holds `position`, or -1 for padding.
+int64_t DocumentOf(const std::vector<int64_t>& lengths, int64_t position) {
+  int64_t begin = 0;
+  for (size_t document = 0; document < lengths.size(); ++document) {
+    if (begin <= position && position - begin < lengths[document]) {
+      return static_cast<int64_t>(document);
+    }
+    begin += lengths[document];
+  }
+  return -1;
+}
+
+bool Holds(const Array& bools, int64_t row, int64_t column) {
+  return bools.data()[row * bools.shape()[1] + column] != std::byte{0};
+}
+
+}  // namespace
+
+bool NaiveAt(const Mask& mask, int64_t q_position, int64_t kv_position) {
+  const Wide q = q_position, kv = kv_position;
+  return std::visit(
+      Overloaded{
+          [&](const node::Full&) { return true; },
+          [&](const node::Empty&) { return false; },
+          [&](const node::Causal& n) { return q + n.offset >= kv; },
+          [&](const node::Local& n) {
+            const bool left = !n.left || q + n.offset - *n.left <= kv;
+            const bool right = !n.right || kv <= q + n.offset + *n.right;
+            return left && right;
+          },
+          [&](const node::ChunkedCausal& n) {
+            return FloorDiv(q, n.chunk) == FloorDiv(kv, n.chunk) && q >= kv;
+          },
+          [&](const node::Prefix& n) { return kv < n.n; },
+          [&](const node::QRange& n) { return n.begin <= q && q < n.end; },
+          [&](const node::KvRange& n) { return n.begin <= kv && kv < n.end; },
+          [&](const node::Stride& n) { return FloorMod(q - kv, n.step) == n.phase; },
+          [&](const node::Documents& n) {
+            const int64_t document = DocumentOf(n.lengths, q_position);
+            return document >= 0 && document == DocumentOf(n.lengths, kv_position);
+          },
+          [&](const node::Segments& n) {
+            const int64_t q_id = n.q_ids.At(q_position), kv_id = n.kv_ids.At(kv_position);
+            return q_id == kv_id && q_id != n.pad;
+          },
+          [&](const node::Blocks& n) {
+            return Holds(n.bits, q_position / n.block, kv_position / n.block);
+          },
+          [&](const node::Dense& n) { return Holds(n.array, q_position, kv_position); },
+          [&](const node::Reorder& n) {
+            return NaiveAt(n.mask, n.q_positions.At(q_position), kv_position);
+          },
+          [&](const node::Not& n) { return !NaiveAt(n.mask, q_position, kv_position); },
+          [&](const node::Binary& n) {
+            const bool a = NaiveAt(n.left, q_position, kv_position);
+            const bool b = NaiveAt(n.right, q_position, kv_position);
+            switch (n.op) {
+              case node::Op::kAnd:
+                return a && b;
+              case node::Op::kOr:
+                return a || b;
+              case node::Op::kXor:
+                return a != b;
+              case node::Op::kSub:
+                return a && !b;
+            }
+            return false;
+          },
+      },
+      mask.node().expr);
+}
+
+std::vector<uint8_t> NaiveCells(const Mask& mask) {
+  const Shape shape = mask.shape();
+  std::vector<uint8_t> cells;
+  cells.reserve(static_cast<size_t>(shape.q_len * shape.kv_len));
+  for (int64_t q = 0; q < shape.q_len; ++q) {
+    for (int64_t kv = 0; kv < shape.kv_len; ++kv) cells.push_back(NaiveAt(mask, q, kv));
+  }
+  return cells;
+}
+
+}  // namespace splashmask

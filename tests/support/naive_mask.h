@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One cell of a mask, straight from the table of definitions. Slow and obvious on purpose.
+
+#include <cstdint>
+#include <vector>
+
+#include "splashmask/masks/mask.h"
+
+namespace splashmask {
+
+/// Whether `mask` is true in row `q` and column `kv`, both inside its shape.
+bool NaiveAt(const Mask& mask, int64_t q, int64_t kv);
+
+/// All cells, one byte each (0 or 1), row by row.
+std::vector<uint8_t> NaiveCells(const Mask& mask);
+
+}  // namespace splashmask
