@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/compile/compile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "splashmask/masks/analysis/analysis.h"
+#include "splashmask/masks/error.h"
+#include "splashmask/masks/node.h"
+#include "splashmask/planner/compile/block_grid.h"
+#include "splashmask/planner/compile/check_options.h"
+#include "splashmask/planner/compile/head_masks.h"
+#include "splashmask/planner/compile/partial_blocks.h"
+#include "splashmask/planner/compile/tables.h"
+#include "splashmask/planner/run_with_threads.h"
+
+namespace splashmask {
+
+namespace {
+
+// What the kernel needs to compute a mask itself.
+struct Computable {
+  Mask function;     // Of positions: the mask without its reordering.
+  Array q_sequence;  // The position of each row.
+};
+
+bool IsComputable(const Mask& mask) {
+  const MaskExpr& expr = mask.node().expr;
+  return std::holds_alternative<node::Causal>(expr) || std::holds_alternative<node::Local>(expr) ||
+         std::holds_alternative<node::ChunkedCausal>(expr);
+}
+
+template <typename T>
+Array Identity(int64_t length) {
+  std::vector<T> identity(static_cast<size_t>(length));
+  std::iota(identity.begin(), identity.end(), T{0});
+  return Array::FromVector(identity);
+}
+
+std::optional<Computable> FindComputable(const HeadMasks& heads) {
+  if (heads.unique.size() != 1) return std::nullopt;
+  const Mask& mask = heads.unique.front();
+  const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
+  if (reorder != nullptr && IsComputable(reorder->mask)) {
+    return Computable{reorder->mask, reorder->q_positions};
+  }
+  if (!IsComputable(mask)) return std::nullopt;
+  const int64_t q_len = mask.shape().q_len;
+  return Computable{mask, q_len <= std::numeric_limits<int32_t>::max() ? Identity<int32_t>(q_len)
+                                                                       : Identity<int64_t>(q_len)};
+}
+
+// Compiles the passes of one plan; passes with the same block shape share steps 1 to 3.
+class Compiler {
+ public:
+  Compiler(const MultiHeadMask& mask, const CompileOptions& options, Counters& counters)
+      : options_(options),
+        counters_(counters),
+        heads_(GroupHeads(mask, options.plan.head_shards)),
+        computable_(FindComputable(heads_)) {
+    for (const Mask& unique : heads_.unique) analyses_.push_back(Analyze(unique));
+  }
+
+  void Compile(Plan& plan) {
+    std::vector<Pass> left;
+    for (Pass pass : kAllPasses) {
+      if (Shape(pass)) left.push_back(pass);
+    }
+    double done = 0;
+    const double step = 1.0 / static_cast<double>(std::max<size_t>(1, left.size()));
+    while (!left.empty()) {
+      const BlockShape block = *Shape(left.front());
+      const auto others = std::stable_partition(left.begin(), left.end(),
+                                                [&](Pass pass) { return *Shape(pass) == block; });
+      const std::vector<Pass> passes(left.begin(), others);
+      left.erase(left.begin(), others);
+      const double share = step * static_cast<double>(passes.size());
+      CompilePasses(block, passes, plan, done, share);
+      done += share;
+    }
+    options_.progress.Report(1);
+  }
+
+ private:
+  const std::optional<BlockShape>& Shape(Pass pass) const {
+    return pass == Pass::kFwd ? options_.fwd : pass == Pass::kDq ? options_.dq : options_.dkv;
+  }
+
+  void CompilePasses(BlockShape block, const std::vector<Pass>& passes, Plan& plan, double done,
+                     double share) {
+    const auto wants = [&](auto... pass) {
+      return std::any_of(passes.begin(), passes.end(),
+                         [&](Pass wanted) { return ((wanted == pass) || ...); });
+    };
+    BlockStore::Keep keep;
+    if (!computable_) keep = {wants(Pass::kFwd, Pass::kDq), wants(Pass::kDkv)};
+
+    PartialBlocks partial(block, keep);
+    std::vector<BlockGrid> grids;
+    for (size_t i = 0; i < analyses_.size(); ++i) {
+      // A part of the share for each mask, and that part split as drawing goes on.
+      const double each = share / static_cast<double>(analyses_.size());
+      const double before = done + each * static_cast<double>(i);
+      Progress progress = options_.progress;
+      progress.report = [&](double part) { options_.progress.Report(before + each * part); };
+      const DraftGrid draft = ClassifyBlocks(*analyses_[i], block, progress, counters_);
+      grids.push_back(partial.Settle(*analyses_[i], draft, progress, counters_));
+    }
+    const std::optional<PartialMaskBlocks> bits = partial.store().TakeBits(partial.count());
+    const std::optional<PartialMaskBlocks> transpose =
+        partial.store().TakeTranspose(partial.count());
+    for (Pass pass : passes) {
+      options_.progress.ThrowIfStopped();
+      const bool is_dkv = pass == Pass::kDkv;
+      plan.pass(pass) = MakePass(block, pass, grids, partial.count(), is_dkv ? transpose : bits);
+    }
+  }
+
+  CompiledPass MakePass(BlockShape block, Pass pass, const std::vector<BlockGrid>& grids,
+                        int64_t num_partial, std::optional<PartialMaskBlocks> blocks) const {
+    const bool is_dkv = pass == Pass::kDkv;
+    const PlanOptions& plan = options_.plan;
+    const bool may_shrink = plan.shrink_grid && !(is_dkv && plan.use_fused_bwd_kernel);
+    const TableInputs in{heads_,
+                         grids,
+                         plan.q_seq_shards,
+                         plan.downcast_smem_data,
+                         may_shrink && heads_.unique.size() == 1,
+                         computable_ ? 0 : num_partial};
+    NextTables tables = is_dkv ? BuildDkvTables(in) : BuildFwdTables(in);
+
+    CompiledPass result{block, {}, std::nullopt};
+    result.info.data_next = std::move(tables.data_next);
+    result.info.mask_next = std::move(tables.mask_next);
+    result.info.block_mask = std::move(tables.block_mask);
+    result.info.partial_mask_blocks = std::move(blocks);
+    if (computable_) {
+      result.info.q_sequence = computable_->q_sequence;
+      result.mask_function = computable_->function;
+    }
+    return result;
+  }
+
+  const CompileOptions& options_;
+  Counters& counters_;
+  const HeadMasks heads_;
+  const std::optional<Computable> computable_;
+  std::vector<std::unique_ptr<const Analysis>> analyses_;
+};
+
+}  // namespace
+
+Plan Compile(const MultiHeadMask& mask, const CompileOptions& options, CompileStats* stats) {
+  CheckOptions(mask, options);
+  Plan plan{mask, options.plan, std::nullopt, std::nullopt, std::nullopt};
+  Counters counters;
+  RunWithThreads(options.threads, [&] { Compiler(mask, options, counters).Compile(plan); });
+  if (stats != nullptr) {
+    *stats = {counters.rectangles, counters.runs, counters.blocks_drawn, counters.cells};
+  }
+  return plan;
+}
+
+}  // namespace splashmask

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "splashmask/planner/compile/tables.h"
+
+namespace splashmask {
+
+namespace {
+
+constexpr int32_t kNone = -1;
+
+// The walk of one head shard over one q shard. The kernel goes down a column of one head, then of
+// the next head, then to the next column; all "next" entries follow from what comes first in each
+// column of each head.
+class ShardWalk {
+ public:
+  // Rows [first_row, first_row + rows) of the masks; `height` entries of a shrunk column are not
+  // padding between q shards.
+  ShardWalk(const TableInputs& in, std::vector<const BlockGrid*> grids, int64_t first_table_head,
+            int64_t first_row, int64_t out_row, int64_t height)
+      : in_(in),
+        grids_(std::move(grids)),
+        first_table_head_(first_table_head),
+        first_row_(first_row),
+        out_row_(out_row),
+        height_(height) {}
+
+  void Fill(NextTables& tables) {
+    const int64_t heads = static_cast<int64_t>(grids_.size());
+    data_.assign(static_cast<size_t>(heads * in_.columns()), kNone);
+    if (tables.mask_next) mask_.assign(data_.size(), kNone);
+    ForEachTile([&](int64_t head, int64_t first, int64_t last) { FindFirst(head, first, last); });
+    ToCarry(data_);
+    ToCarry(mask_);
+    ForEachTile([&](int64_t head, int64_t first, int64_t last) {
+      if (in_.shrink) {
+        FillShrunk(head, first, last, tables);
+      } else {
+        FillWhole(head, first, last, tables);
+      }
+    });
+  }
+
+ private:
+  int64_t rows() const { return in_.rows_per_shard(); }
+
+  // Columns are independent, once the carries are known.
+  template <typename Work>
+  void ForEachTile(const Work& work) const {
+    constexpr int64_t kTile = 256;
+    const int64_t tiles = (in_.columns() + kTile - 1) / kTile;
+    tbb::parallel_for(int64_t{0}, tiles * static_cast<int64_t>(grids_.size()), [&](int64_t i) {
+      const int64_t first = i % tiles * kTile;
+      work(i / tiles, first, std::min(first + kTile, in_.columns()));
+    });
+  }
+
+  // The first visible row and the first partial id of each column of one head.
+  void FindFirst(int64_t head, int64_t first, int64_t last) {
+    int32_t* data = data_.data() + head * in_.columns();
+    int32_t* mask = mask_.empty() ? nullptr : mask_.data() + head * in_.columns();
+    for (int64_t row = rows() - 1; row >= 0; --row) {
+      Update(head, row, first, last, data, mask);
+    }
+  }
+
+  // Overwrites the entries of the columns that row `row` sees (partially).
+  void Update(int64_t head, int64_t row, int64_t first, int64_t last, int32_t* data,
+              int32_t* mask) const {
+    ForEachRun(*grids_[head], first_row_ + row, first, last,
+               [&](int64_t begin, int64_t end, BlockClass, const int32_t* ids) {
+                 std::fill(data + begin, data + end, static_cast<int32_t>(row));
+                 if (mask != nullptr && ids != nullptr) {
+                   std::copy(ids, ids + (end - begin), mask + begin);
+                 }
+               });
+  }
+
+  // Turns "first of the column" into "first after the column", wrapping around at the end.
+  void ToCarry(std::vector<int32_t>& first) const {
+    const auto heads = static_cast<int64_t>(grids_.size());
+    const auto at = [&](int64_t i) -> int32_t& {
+      return first[i % heads * in_.columns() + i / heads];
+    };
+    const auto count = static_cast<int64_t>(first.size());
+    int32_t next = 0;  // JAX leaves zeros where nothing is visible.
+    for (int64_t i = 0; i < count; ++i) {
+      if (at(i) == kNone) continue;
+      next = at(i);
+      break;
+    }
+    for (int64_t i = count - 1; i >= 0; --i) {
+      const int32_t column_first = std::exchange(at(i), next);
+      if (column_first != kNone) next = column_first;
+    }
+  }
+
+  // Every block has an entry: walk up the rows, keeping what comes next in each column.
+  void FillWhole(int64_t head, int64_t first, int64_t last, NextTables& tables) {
+    int32_t* data = data_.data() + head * in_.columns();
+    int32_t* mask = mask_.empty() ? nullptr : mask_.data() + head * in_.columns();
+    for (int64_t row = rows() - 1; row >= 0; --row) {
+      Update(head, row, first, last, data, mask);
+      const int64_t out_row = out_row_ + row;
+      WriteRow(tables.data_next, head, out_row, first, data + first, data + last);
+      if (mask != nullptr) {
+        WriteRow(*tables.mask_next, head, out_row, first, mask + first, mask + last);
+      }
+      WithType(tables.block_mask.dtype(), [&]<typename T>(T*) {
+        T* out = RowOf<T>(tables.block_mask, head, out_row);
+        std::fill(out + first, out + last, T{0});
+        ForEachRun(*grids_[head], first_row_ + row, first, last,
+                   [&](int64_t begin, int64_t end, BlockClass block_class, const int32_t*) {
+                     std::fill(out + begin, out + end, static_cast<T>(block_class));
+                   });
+      });
+    }
+  }
+
+  // Only visible blocks have an entry, the last one of each column in row height_ - 1.
+  void FillShrunk(int64_t head, int64_t first, int64_t last, NextTables& tables) {
+    ZeroAbove(tables, head, first, last);
+    std::vector<int64_t> top(static_cast<size_t>(last - first), height_);
+    int32_t* mask = mask_.empty() ? nullptr : mask_.data() + head * in_.columns();
+    WithType(tables.data_next.dtype(), [&]<typename Data>(Data*) {
+      WithType(tables.block_mask.dtype(), [&]<typename Class>(Class*) {
+        Data* data_out = RowOf<Data>(tables.data_next, head, out_row_);
+        Class* class_out = RowOf<Class>(tables.block_mask, head, out_row_);
+        for (int64_t row = rows() - 1; row >= 0; --row) {
+          ForEachRun(*grids_[head], first_row_ + row, first, last,
+                     [&](int64_t begin, int64_t end, BlockClass block_class, const int32_t* ids) {
+                       for (int64_t column = begin; column < end; ++column) {
+                         const int64_t out = --top[column - first] * in_.columns() + column;
+                         data_out[out] = static_cast<Data>(row);
+                         class_out[out] = static_cast<Class>(block_class);
+                         if (mask == nullptr) continue;
+                         if (ids != nullptr) mask[column] = ids[column - begin];
+                         tables.mask_next->Set(FlatIndex(*tables.mask_next, head, out_row_) + out,
+                                               mask[column]);
+                       }
+                     });
+        }
+      });
+    });
+    PadBelow(tables, head, first, last);
+  }
+
+  void ZeroAbove(NextTables& tables, int64_t head, int64_t first, int64_t last) const {
+    ForEachTable(tables, [&](Table& table) {
+      WithType(table.dtype(), [&]<typename T>(T*) {
+        for (int64_t row = 0; row < OutRows(table); ++row) {
+          T* out = RowOf<T>(table, head, out_row_ + row);
+          std::fill(out + first, out + last, T{0});
+        }
+      });
+    });
+  }
+
+  // Between q shards of different heights the last entry is repeated, so that nothing new is
+  // fetched; block_mask stays 0 there.
+  void PadBelow(NextTables& tables, int64_t head, int64_t first, int64_t last) const {
+    if (height_ == 0) return;
+    ForEachTable(tables, [&](Table& table) {
+      if (&table == &tables.block_mask) return;
+      WithType(table.dtype(), [&]<typename T>(T*) {
+        const T* edge = RowOf<T>(table, head, out_row_ + height_ - 1);
+        for (int64_t row = height_; row < OutRows(table); ++row) {
+          std::copy(edge + first, edge + last, RowOf<T>(table, head, out_row_ + row) + first);
+        }
+      });
+    });
+  }
+
+  template <typename Work>
+  static void ForEachTable(NextTables& tables, const Work& work) {
+    work(tables.data_next);
+    work(tables.block_mask);
+    if (tables.mask_next) work(*tables.mask_next);
+  }
+
+  // Rows that this q shard has in the tables.
+  int64_t OutRows(const Table& table) const { return table.shape()[1] / in_.q_seq_shards; }
+
+  int64_t FlatIndex(const Table& table, int64_t head, int64_t row) const {
+    return ((first_table_head_ + head) * table.shape()[1] + row) * in_.columns();
+  }
+  template <typename T>
+  T* RowOf(Table& table, int64_t head, int64_t row) const {
+    return table.as<T>() + FlatIndex(table, head, row);
+  }
+  void WriteRow(Table& table, int64_t head, int64_t row, int64_t first, const int32_t* begin,
+                const int32_t* end) const {
+    WithType(table.dtype(), [&]<typename T>(T*) {
+      std::transform(begin, end, RowOf<T>(table, head, row) + first,
+                     [](int32_t value) { return static_cast<T>(value); });
+    });
+  }
+
+  const TableInputs& in_;
+  const std::vector<const BlockGrid*> grids_;
+  const int64_t first_table_head_, first_row_, out_row_, height_;
+  // Per head and column: first the first entry, then the entry that comes next below the current
+  // row. mask_ is empty without mask_next.
+  std::vector<int32_t> data_, mask_;
+};
+
+// Heights of the q shards when each is shrunk to its longest column.
+std::vector<int64_t> ShrunkHeights(const TableInputs& in) {
+  std::vector<int64_t> heights;
+  for (int64_t q_shard = 0; q_shard < in.q_seq_shards; ++q_shard) {
+    std::vector<int64_t> change(static_cast<size_t>(in.columns()) + 1, 0);
+    for (int64_t row = 0; row < in.rows_per_shard(); ++row) {
+      for (const auto& run : in.grids.front().row(q_shard * in.rows_per_shard() + row)) {
+        ++change[run.begin];
+        --change[run.end];
+      }
+    }
+    int64_t count = 0, height = 0;
+    for (int64_t delta : change) height = std::max(height, count += delta);
+    heights.push_back(height);
+  }
+  return heights;
+}
+
+// Counted from the start of its q shard.
+int64_t LargestRow(const TableInputs& in) {
+  int64_t largest = 0;
+  for (const BlockGrid& grid : in.grids) {
+    for (int64_t row = 0; row < grid.rows(); ++row) {
+      if (!grid.row(row).empty()) largest = std::max(largest, row % in.rows_per_shard());
+    }
+  }
+  return largest;
+}
+
+}  // namespace
+
+NextTables BuildDkvTables(const TableInputs& in) {
+  std::vector<int64_t> heights(static_cast<size_t>(in.q_seq_shards), in.rows_per_shard());
+  if (in.shrink) heights = ShrunkHeights(in);
+  const int64_t out_rows = std::max<int64_t>(1, *std::max_element(heights.begin(), heights.end()));
+  NextTables tables = AllocateTables(in, out_rows * in.q_seq_shards, in.columns(), LargestRow(in));
+
+  const std::vector<int64_t> first_like = FirstShardLikeIt(in.heads);
+  for (int64_t shard = 0; shard < in.heads.head_shards; ++shard) {
+    if (first_like[shard] != shard) continue;
+    std::vector<const BlockGrid*> grids;
+    for (int mask : in.heads.Shard(shard)) grids.push_back(&in.grids[mask]);
+    for (int64_t q_shard = 0; q_shard < in.q_seq_shards; ++q_shard) {
+      ShardWalk(in, grids, shard * in.heads.heads_per_shard(), q_shard * in.rows_per_shard(),
+                q_shard * out_rows, heights[q_shard])
+          .Fill(tables);
+    }
+  }
+  CopyRepeatedShards(in, tables);
+  return tables;
+}
+
+}  // namespace splashmask

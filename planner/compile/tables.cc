@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/compile/tables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "splashmask/masks/error.h"
+#include "splashmask/planner/memory.h"
+
+namespace splashmask {
+
+namespace {
+
+DType SmallestType(int64_t largest, bool downcast) {
+  if (!downcast || largest > INT16_MAX) return DType::kInt32;
+  return largest > INT8_MAX ? DType::kInt16 : DType::kInt8;
+}
+
+}  // namespace
+
+NextTables AllocateTables(const TableInputs& in, int64_t rows, int64_t columns,
+                          int64_t largest_data) {
+  const auto heads = static_cast<int64_t>(in.heads.table_heads.size());
+  const DType data_type = SmallestType(largest_data, in.downcast);
+  const DType mask_type = SmallestType(in.num_partial - 1, in.downcast);
+  const DType class_type = SmallestType(2, in.downcast);
+  const bool has_mask_next = in.num_partial > 0;
+
+  const int64_t entry_bytes =
+      DTypeSize(data_type) + DTypeSize(class_type) + (has_mask_next ? DTypeSize(mask_type) : 0);
+  __extension__ typedef unsigned __int128 Wide;
+  const Wide bytes = static_cast<Wide>(heads) * static_cast<Wide>(rows) *
+                     static_cast<Wide>(columns) * static_cast<Wide>(entry_bytes);
+  const int64_t available = AvailableMemory();
+  if (bytes > static_cast<Wide>(available)) {
+    throw Error(ErrorCode::kTooLarge,
+                fmt::format("[compile] expected the tables to fit in memory ({} bytes are left), "
+                            "but {} x {} x {} entries take {} bytes: use larger blocks",
+                            available, heads, rows, columns, fmt::to_string(bytes)));
+  }
+  NextTables tables{Table(data_type, {heads, rows, columns}), std::nullopt,
+                    Table(class_type, {heads, rows, columns})};
+  if (has_mask_next) tables.mask_next = Table(mask_type, {heads, rows, columns});
+  return tables;
+}
+
+std::vector<int64_t> FirstShardLikeIt(const HeadMasks& heads) {
+  std::vector<int64_t> first;
+  for (int64_t shard = 0; shard < heads.head_shards; ++shard) {
+    int64_t like = 0;
+    while (heads.Shard(like) != heads.Shard(shard)) ++like;
+    first.push_back(like);
+  }
+  return first;
+}
+
+void CopyRepeatedShards(const TableInputs& in, NextTables& tables) {
+  const std::vector<int64_t> first = FirstShardLikeIt(in.heads);
+  const auto copy = [&](Table& table) {
+    const int64_t shard_bytes = table.size_bytes() / in.heads.head_shards;
+    for (int64_t shard = 0; shard < in.heads.head_shards; ++shard) {
+      if (first[shard] == shard) continue;
+      std::copy_n(table.data() + first[shard] * shard_bytes, shard_bytes,
+                  table.data() + shard * shard_bytes);
+    }
+  };
+  copy(tables.data_next);
+  copy(tables.block_mask);
+  if (tables.mask_next) copy(*tables.mask_next);
+}
+
+}  // namespace splashmask

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Step 4: grids -> data_next, mask_next and block_mask. Private to compile.
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "splashmask/planner/compile/block_grid.h"
+#include "splashmask/planner/compile/head_masks.h"
+#include "splashmask/planner/mask_info.h"
+
+namespace splashmask {
+
+/// What the tables of one pass are made from.
+struct TableInputs {
+  const HeadMasks& heads;
+  const std::vector<BlockGrid>& grids;  ///< One for each distinct mask.
+  int64_t q_seq_shards;
+  bool downcast;
+  bool shrink;          ///< Drop empty blocks; only with a single distinct mask.
+  int64_t num_partial;  ///< Distinct partial blocks; 0: there is no mask_next.
+
+  int64_t rows() const { return grids.front().rows(); }
+  int64_t columns() const { return grids.front().columns; }
+  int64_t rows_per_shard() const { return rows() / q_seq_shards; }
+};
+
+struct NextTables {
+  Table data_next;
+  std::optional<Table> mask_next;
+  Table block_mask;
+};
+
+/// fwd and dq. A step goes to the next visible block of the shard in the order (head, q, kv), and
+/// wraps around at its end. Shrunk rows are padded on the right.
+NextTables BuildFwdTables(const TableInputs& in);
+
+/// dkv. The order is (kv, head, q), q counts from the start of the shard, and shrunk columns are
+/// padded at the top.
+NextTables BuildDkvTables(const TableInputs& in);
+
+/// Allocates the tables: [table heads, rows, columns], each of the smallest dtype that holds the
+/// largest entry (int32 without downcast). Throws kTooLarge with the bytes they would take.
+NextTables AllocateTables(const TableInputs& in, int64_t rows, int64_t columns,
+                          int64_t largest_data);
+
+/// Shards whose heads have the same masks have the same tables. Returns, for each head shard, the
+/// first shard like it.
+std::vector<int64_t> FirstShardLikeIt(const HeadMasks& heads);
+
+/// Copies the tables of the first shard like it to every other shard.
+void CopyRepeatedShards(const TableInputs& in, NextTables& tables);
+
+/// Calls `visit` with a null pointer of the dtype's type: int8_t*, int16_t* or int32_t*.
+template <typename Visit>
+void WithType(DType dtype, Visit&& visit) {
+  switch (dtype) {
+    case DType::kInt8:
+      return visit(static_cast<int8_t*>(nullptr));
+    case DType::kInt16:
+      return visit(static_cast<int16_t*>(nullptr));
+    default:
+      return visit(static_cast<int32_t*>(nullptr));
+  }
+}
+
+/// Calls visit(begin, end, block_class, ids) for the runs of a block row inside the columns
+/// [first, last); `ids` are the partial ids of the run's blocks (null when there are none).
+template <typename Visit>
+void ForEachRun(const BlockGrid& grid, int64_t row, int64_t first, int64_t last, Visit&& visit) {
+  const bool numbered = !grid.partial_ids.empty();
+  const int32_t* ids = numbered ? grid.partial_ids.data() + grid.partial_begin[row] : nullptr;
+  for (const auto& run : grid.row(row)) {
+    const int64_t begin = std::max<int64_t>(run.begin, first);
+    const int64_t end = std::min<int64_t>(run.end, last);
+    const bool partial = run.block_class == BlockClass::kPartial;
+    if (begin < end) {
+      visit(begin, end, run.block_class, partial && numbered ? ids + (begin - run.begin) : nullptr);
+    }
+    if (partial && numbered) ids += run.end - run.begin;
+  }
+}
+
+}  // namespace splashmask

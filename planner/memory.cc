@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/memory.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <new>
+#include <string>
+
+#include "splashmask/masks/error.h"
+
+namespace splashmask {
+
+namespace {
+
+// Below this, malloc's memory serves as well as fresh pages.
+constexpr int64_t kLarge = int64_t{4} << 20;
+constexpr int64_t kPage = 4096;
+
+[[noreturn]] void ThrowTooLarge(int64_t bytes) {
+  throw Error(ErrorCode::kTooLarge,
+              fmt::format("[memory] the system has no {} bytes to give", bytes));
+}
+
+int64_t RoundToPages(int64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+// Maps at least `bytes`, aligned so that huge pages can serve it.
+std::byte* Map(int64_t bytes) {
+  void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) ThrowTooLarge(bytes);
+  madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+  return static_cast<std::byte*>(data);
+}
+
+// The number a one-line file of the kernel holds, or no limit.
+int64_t ReadLimit(const char* path) {
+  std::ifstream file(path);
+  int64_t value = 0;
+  return file >> value ? value : std::numeric_limits<int64_t>::max();
+}
+
+}  // namespace
+
+std::shared_ptr<std::byte> AllocateBytes(int64_t bytes) {
+  if (bytes < kLarge) {
+    const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 1));
+    auto* data = static_cast<std::byte*>(::operator new (size, std::align_val_t{64}, std::nothrow));
+    if (data == nullptr) ThrowTooLarge(bytes);
+    return std::shared_ptr<std::byte>(
+        data, [](std::byte* p) { ::operator delete (p, std::align_val_t{64}); });
+  }
+  GrowingBuffer buffer;
+  buffer.Reserve(bytes);
+  return buffer.Release(bytes);
+}
+
+int64_t AvailableMemory() {
+  int64_t available = int64_t{sysconf(_SC_AVPHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key, unit;
+  for (int64_t kib = 0; meminfo >> key >> kib;) {
+    if (key == "MemAvailable:") available = kib * 1024;
+    std::getline(meminfo, unit);
+  }
+  const int64_t group =
+      ReadLimit("/sys/fs/cgroup/memory.max") -
+      std::min(ReadLimit("/sys/fs/cgroup/memory.current"), ReadLimit("/sys/fs/cgroup/memory.max"));
+  return group > 0 ? std::min(available, group) : available;
+}
+
+GrowingBuffer::~GrowingBuffer() {
+  if (data_ != nullptr) munmap(data_, static_cast<size_t>(capacity_));
+}
+
+void GrowingBuffer::Reserve(int64_t bytes) {
+  if (bytes <= capacity_) return;
+  const int64_t capacity = RoundToPages(bytes);
+  if (data_ == nullptr) {
+    data_ = Map(capacity);
+  } else {
+    void* moved = mremap(data_, static_cast<size_t>(capacity_), static_cast<size_t>(capacity),
+                         MREMAP_MAYMOVE);
+    if (moved == MAP_FAILED) ThrowTooLarge(bytes);
+    madvise(moved, static_cast<size_t>(capacity), MADV_HUGEPAGE);
+    data_ = static_cast<std::byte*>(moved);
+  }
+  capacity_ = capacity;
+}
+
+std::shared_ptr<std::byte> GrowingBuffer::Release(int64_t bytes) {
+  const int64_t kept = RoundToPages(bytes);
+  if (kept < capacity_) munmap(data_ + kept, static_cast<size_t>(capacity_ - kept));
+  std::byte* data = data_;
+  data_ = nullptr;
+  capacity_ = 0;
+  return std::shared_ptr<std::byte>(data,
+                                    [kept](std::byte* p) { munmap(p, static_cast<size_t>(kept)); });
+}
+
+}  // namespace splashmask

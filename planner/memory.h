@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Large blocks of memory. Private to the project.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace splashmask {
+
+/// Uninitialised memory, aligned to 64 bytes; large requests get huge pages where the system has
+/// them. Throws kTooLarge when it cannot be had.
+std::shared_ptr<std::byte> AllocateBytes(int64_t bytes);
+
+/// Bytes that this process may still take without the system running short.
+int64_t AvailableMemory();
+
+/// Memory that grows in place or by moving pages, never by copying.
+class GrowingBuffer {
+ public:
+  GrowingBuffer() = default;
+  ~GrowingBuffer();
+  GrowingBuffer(const GrowingBuffer&) = delete;
+  GrowingBuffer& operator=(const GrowingBuffer&) = delete;
+
+  std::byte* data() const { return data_; }
+  /// Makes room for `bytes`; what was there stays, at another address perhaps.
+  void Reserve(int64_t bytes);
+  /// Gives the first `bytes` away and returns the rest to the system.
+  std::shared_ptr<std::byte> Release(int64_t bytes);
+
+ private:
+  std::byte* data_ = nullptr;
+  int64_t capacity_ = 0;
+};
+
+}  // namespace splashmask

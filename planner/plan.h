@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A plan: everything compiled from one multi-head mask.
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "splashmask/masks/multi_head_mask.h"
+#include "splashmask/planner/mask_info.h"
+
+namespace splashmask {
+
+enum class Pass : uint8_t { kFwd, kDq, kDkv };
+inline constexpr Pass kAllPasses[] = {Pass::kFwd, Pass::kDq, Pass::kDkv};
+/// "fwd", "dq" or "dkv".
+std::string_view PassName(Pass pass);
+
+/// What was asked for, beside the mask. The block shapes of passes live in the passes themselves.
+struct PlanOptions {
+  int64_t head_shards = 1;
+  int64_t q_seq_shards = 1;
+  bool downcast_smem_data = true;
+  bool shrink_grid = true;
+  bool use_fused_bwd_kernel = false;  ///< Then there is no dq pass, and dkv is not shrunk.
+  friend bool operator==(const PlanOptions&, const PlanOptions&) = default;
+};
+
+/// The tables of one pass.
+struct CompiledPass {
+  BlockShape block;
+  MaskInfo info;
+  /// Set when the kernel computes the mask itself: the mask as a function of q and kv positions,
+  /// without reordering (the positions are info.q_sequence).
+  std::optional<Mask> mask_function;
+
+  friend bool operator==(const CompiledPass&, const CompiledPass&) = default;
+};
+
+struct Plan {
+  MultiHeadMask mask;
+  PlanOptions options;
+  std::optional<CompiledPass> fwd, dq, dkv;
+
+  const std::optional<CompiledPass>& pass(Pass pass) const;
+  std::optional<CompiledPass>& pass(Pass pass);
+};
+
+}  // namespace splashmask

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/plan_statistics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "splashmask/masks/error.h"
+
+namespace splashmask {
+
+namespace {
+
+[[noreturn]] void ThrowDamaged(Pass pass, const std::string& detail) {
+  throw Error(ErrorCode::kDamaged, fmt::format("[statistics] {}: {}", PassName(pass), detail));
+}
+
+/// The tables of one pass, checked to be of a shape that this plan can have.
+struct PassTables {
+  const Table* block_mask = nullptr;
+  const Table* data_next = nullptr;
+  int64_t q_blocks = 0, kv_blocks = 0;
+  int64_t num_heads = 0;
+  int64_t q_blocks_per_shard = 0;
+  int64_t rows_per_shard = 0;  ///< Table rows of one q shard; for dkv a shrunk height.
+
+  PassTables(const Plan& plan, Pass pass);
+
+  /// The first index of the tables for a head: they hold one entry for each head, or for each
+  /// shard.
+  int64_t Leading(int64_t head) const { return head / (num_heads / block_mask->shape()[0]); }
+};
+
+PassTables::PassTables(const Plan& plan, Pass pass) {
+  const auto& compiled = plan.pass(pass);
+  if (!compiled) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("[statistics] expected a plan with the pass {}, got one without it",
+                            PassName(pass)));
+  }
+  const Shape shape = plan.mask.shape();
+  const BlockShape block = compiled->block;
+  if (block.q < 1 || block.kv < 1 || shape.q_len % block.q != 0 || shape.kv_len % block.kv != 0) {
+    ThrowDamaged(pass, fmt::format("expected blocks that divide {} x {}, got {} x {}", shape.q_len,
+                                   shape.kv_len, block.q, block.kv));
+  }
+  if (!compiled->info.block_mask || !compiled->info.data_next) {
+    ThrowDamaged(pass, "expected block_mask and data_next, got a plan without");
+  }
+  block_mask = &*compiled->info.block_mask;
+  data_next = &*compiled->info.data_next;
+  q_blocks = shape.q_len / block.q;
+  kv_blocks = shape.kv_len / block.kv;
+  num_heads = plan.mask.num_heads();
+
+  const auto [heads, rows, columns] = block_mask->shape();
+  const int64_t shards = std::max<int64_t>(plan.options.q_seq_shards, 1);
+  const bool is_dkv = pass == Pass::kDkv;
+  const bool fits = heads >= 1 && num_heads % heads == 0 && q_blocks % shards == 0 &&
+                    rows % shards == 0 && (is_dkv ? rows <= q_blocks : rows == q_blocks) &&
+                    (is_dkv ? columns == kv_blocks : columns <= kv_blocks);
+  if (!fits || data_next->shape() != block_mask->shape()) {
+    ThrowDamaged(pass,
+                 fmt::format("expected tables for {} heads of {} x {} blocks, got block_mask "
+                             "[{}] and data_next [{}]",
+                             num_heads, q_blocks, kv_blocks, fmt::join(block_mask->shape(), ", "),
+                             fmt::join(data_next->shape(), ", ")));
+  }
+  q_blocks_per_shard = q_blocks / shards;
+  rows_per_shard = rows / shards;
+}
+
+}  // namespace
+
+BlockCounts& BlockCounts::operator+=(const BlockCounts& other) {
+  empty += other.empty;
+  partial += other.partial;
+  full += other.full;
+  return *this;
+}
+
+std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass) {
+  const PassTables tables(plan, pass);
+  const int64_t entries = tables.block_mask->shape()[1] * tables.block_mask->shape()[2];
+  std::vector<BlockCounts> by_leading(static_cast<size_t>(tables.block_mask->shape()[0]));
+  for (size_t leading = 0; leading < by_leading.size(); ++leading) {
+    BlockCounts& counts = by_leading[leading];
+    for (int64_t entry = 0; entry < entries; ++entry) {
+      const int32_t value = tables.block_mask->At(static_cast<int64_t>(leading) * entries + entry);
+      if (value < 0 || value > 2) {
+        ThrowDamaged(pass, fmt::format("expected 0, 1 or 2 in block_mask, got {}", value));
+      }
+      counts.partial += value == 1;
+      counts.full += value == 2;
+    }
+    counts.empty = tables.q_blocks * tables.kv_blocks - counts.visited();
+  }
+  std::vector<BlockCounts> by_head;
+  by_head.reserve(static_cast<size_t>(tables.num_heads));
+  for (int64_t head = 0; head < tables.num_heads; ++head) {
+    by_head.push_back(by_leading[static_cast<size_t>(tables.Leading(head))]);
+  }
+  return by_head;
+}
+
+BlockGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head) {
+  const PassTables tables(plan, pass);
+  if (head < 0 || head >= tables.num_heads) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("[statistics] expected a head in 0..{}, got {}", tables.num_heads - 1, head));
+  }
+  BlockGrid grid{tables.q_blocks, tables.kv_blocks, {}};
+  grid.classes.resize(static_cast<size_t>(grid.q_blocks * grid.kv_blocks), BlockClass::kEmpty);
+  const int64_t leading = tables.Leading(head);
+  for (int64_t row = 0; row < tables.block_mask->shape()[1]; ++row) {
+    for (int64_t column = 0; column < tables.block_mask->shape()[2]; ++column) {
+      const int32_t value = tables.block_mask->At(leading, row, column);
+      if (value == 0) continue;
+      const int32_t next = tables.data_next->At(leading, row, column);
+      const bool is_dkv = pass == Pass::kDkv;
+      // Entries of visited blocks name the block itself: its kv block, or for dkv its q block,
+      // counted from the start of the q shard.
+      const int64_t limit = is_dkv ? tables.q_blocks_per_shard : tables.kv_blocks;
+      if (value < 0 || value > 2 || next < 0 || next >= limit) {
+        ThrowDamaged(pass, fmt::format("expected a class of 0..2 and a block of 0..{} at [{}, {}, "
+                                       "{}], got class {} and block {}",
+                                       limit - 1, leading, row, column, value, next));
+      }
+      const int64_t q_block =
+          is_dkv ? row / tables.rows_per_shard * tables.q_blocks_per_shard + next : row;
+      const int64_t kv_block = is_dkv ? column : next;
+      grid.classes[static_cast<size_t>(q_block * grid.kv_blocks + kv_block)] =
+          static_cast<BlockClass>(value);
+    }
+  }
+  return grid;
+}
+
+}  // namespace splashmask

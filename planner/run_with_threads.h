@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Runs parallel work with a chosen number of threads. Private to the project.
+
+#include <tbb/global_control.h>
+#include <tbb/info.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+
+namespace splashmask {
+
+/// Calls `work` inside a TBB arena of `threads` threads, 0 for as many as the machine has. More
+/// threads than processors are allowed (up to 256): no result here depends on their number.
+template <typename Work>
+void RunWithThreads(int threads, const Work& work) {
+  // Without this, TBB has only as many workers as processors, and prints a warning. It is never
+  // taken back, as concurrent callers would otherwise lower the limit under each other.
+  constexpr int kMostThreads = 256;
+  static const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
+                                         kMostThreads);
+  const int count = threads > 0 ? threads : tbb::info::default_concurrency();
+  tbb::task_arena arena(std::min(count, kMostThreads));
+  arena.execute(work);
+}
+
+}  // namespace splashmask

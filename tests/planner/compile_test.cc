@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/compile/compile.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <thread>
+
+#include "splashmask/masks/parse.h"
+#include "splashmask/masks/print.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/naive_mask.h"
+#include "tests/support/naive_tables.h"
+
+namespace splashmask {
+namespace {
+
+CompileOptions AllPasses(BlockShape block) {
+  CompileOptions options;
+  options.fwd = options.dq = options.dkv = block;
+  return options;
+}
+
+std::vector<int32_t> Entries(const Table& table) {
+  std::vector<int32_t> entries(static_cast<size_t>(table.size()));
+  for (int64_t i = 0; i < table.size(); ++i) entries[i] = table.At(i);
+  return entries;
+}
+
+void ExpectSamePlan(const Plan& expected, const Plan& got) {
+  for (Pass pass : kAllPasses) {
+    EXPECT_TRUE(expected.pass(pass) == got.pass(pass)) << PassName(pass);
+  }
+}
+
+// Written out by hand from the definition; 4 x 4 blocks of a causal mask.
+TEST(CompileTest, CausalShrinksNothingAndSkipsUpperBlocks) {
+  const Plan plan = Compile(MultiHeadMask(Mask::Causal({8, 8}), 1), AllPasses({2, 2}));
+  const MaskInfo& fwd = plan.fwd->info;
+  EXPECT_EQ((std::array<int64_t, 3>{1, 4, 4}), fwd.block_mask->shape());
+  EXPECT_EQ(DType::kInt8, fwd.block_mask->dtype());
+  EXPECT_EQ((std::vector<int32_t>{1, 0, 0, 0,  //
+                                  2, 1, 0, 0,  //
+                                  2, 2, 1, 0,  //
+                                  2, 2, 2, 1}),
+            Entries(*fwd.block_mask));
+  EXPECT_EQ((std::vector<int32_t>{0, 0, 0, 0,  //
+                                  0, 1, 0, 0,  //
+                                  0, 1, 2, 0,  //
+                                  0, 1, 2, 3}),
+            Entries(*fwd.data_next));
+  // The kernel computes a causal mask from q_sequence.
+  EXPECT_FALSE(fwd.mask_next.has_value());
+  EXPECT_FALSE(fwd.partial_mask_blocks.has_value());
+  EXPECT_EQ((std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7}), fwd.q_sequence->ToInt64());
+  EXPECT_EQ("causal()", ToString(*plan.fwd->mask_function));
+  EXPECT_TRUE(plan.fwd == plan.dq);
+
+  // dkv pads at the top.
+  const MaskInfo& dkv = plan.dkv->info;
+  EXPECT_EQ((std::vector<int32_t>{1, 0, 0, 0,  //
+                                  2, 1, 0, 0,  //
+                                  2, 2, 1, 0,  //
+                                  2, 2, 2, 1}),
+            Entries(*dkv.block_mask));
+  EXPECT_EQ((std::vector<int32_t>{0, 0, 0, 0,  //
+                                  1, 1, 0, 0,  //
+                                  2, 2, 2, 0,  //
+                                  3, 3, 3, 3}),
+            Entries(*dkv.data_next));
+}
+
+TEST(CompileTest, PartialBlocksAreNumberedOnceInOrderAndWrapAround) {
+  // Not computable alone, so its two partial blocks are stored: the diagonal and the corner below.
+  const Mask mask = Mask::Causal({6, 6}) & Mask::Local({6, 6}, 1, {});
+  const Plan plan = Compile(MultiHeadMask(mask, 2), AllPasses({2, 2}));
+  const MaskInfo& fwd = plan.fwd->info;
+  EXPECT_EQ((std::vector<int32_t>{1, 0,  //
+                                  1, 1,  //
+                                  1, 1}),
+            Entries(*fwd.block_mask));
+  EXPECT_EQ((std::vector<int32_t>{0, 0,  //
+                                  0, 1,  //
+                                  1, 2}),
+            Entries(*fwd.data_next));
+  EXPECT_EQ((std::vector<int32_t>{0, 0,  //
+                                  1, 0,  //
+                                  1, 0}),
+            Entries(*fwd.mask_next));
+  ASSERT_EQ(2, fwd.partial_mask_blocks->count());
+  EXPECT_EQ(std::byte{0b01}, fwd.partial_mask_blocks->data()[0]);
+  EXPECT_EQ(std::byte{0b11}, fwd.partial_mask_blocks->data()[1]);
+  EXPECT_EQ(std::byte{0b10}, fwd.partial_mask_blocks->data()[2]);
+  EXPECT_EQ(std::byte{0b00}, fwd.partial_mask_blocks->data()[3]);
+  // dkv holds the transposed blocks.
+  const PartialMaskBlocks& dkv = *plan.dkv->info.partial_mask_blocks;
+  EXPECT_EQ(std::byte{0b11}, dkv.data()[0]);
+  EXPECT_EQ(std::byte{0b10}, dkv.data()[1]);
+  EXPECT_EQ(std::byte{0b00}, dkv.data()[2]);
+  EXPECT_EQ(std::byte{0b01}, dkv.data()[3]);
+}
+
+TEST(CompileTest, ShardsWithoutAnyVisibleBlockHoldZeros) {
+  // The second q shard sees nothing: JAX fails here.
+  const MultiHeadMask mask(Mask::QRange({8, 8}, 0, 3) & Mask::Prefix({8, 8}, 2), 1);
+  CompileOptions options = AllPasses({2, 2});
+  options.plan.q_seq_shards = 2;
+  const Plan plan = Compile(mask, options);
+  EXPECT_EQ((std::array<int64_t, 3>{1, 4, 1}), plan.fwd->info.block_mask->shape());
+  EXPECT_EQ((std::vector<int32_t>{2, 1, 0, 0}), Entries(*plan.fwd->info.block_mask));
+  EXPECT_EQ((std::vector<int32_t>{0, 0, 0, 0}), Entries(*plan.fwd->info.data_next));
+
+  const Plan empty = Compile(MultiHeadMask(Mask::Empty({8, 8}), 3), options);
+  EXPECT_EQ((std::array<int64_t, 3>{1, 4, 1}), empty.fwd->info.block_mask->shape());
+  EXPECT_EQ((std::array<int64_t, 3>{1, 2, 4}), empty.dkv->info.block_mask->shape());
+  EXPECT_EQ((std::vector<int32_t>{0, 0, 0, 0}), Entries(*empty.fwd->info.data_next));
+  EXPECT_FALSE(empty.fwd->info.mask_next.has_value());
+}
+
+TEST(CompileTest, TheFusedBackwardHasNoDqAndKeepsDkvWhole) {
+  CompileOptions options;
+  options.fwd = options.dkv = BlockShape{2, 2};
+  options.plan.use_fused_bwd_kernel = true;
+  const MultiHeadMask mask(Mask::Local({8, 8}, 1, 0), 1);
+  const Plan plan = Compile(mask, options);
+  EXPECT_FALSE(plan.dq.has_value());
+  EXPECT_EQ((std::array<int64_t, 3>{1, 4, 2}), plan.fwd->info.block_mask->shape());
+  EXPECT_EQ((std::array<int64_t, 3>{1, 4, 4}), plan.dkv->info.block_mask->shape());
+}
+
+// Long enough rows, scattered enough, that blocks are classified from runs.
+TEST(CompileTest, ScatteredOrdersEqualTheReference) {
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937_64 random(seed);
+    const Shape shape{96, 1024};
+    std::vector<int64_t> positions(96);
+    std::iota(positions.begin(), positions.end(), 0);
+    std::shuffle(positions.begin(), positions.end(), random);
+    const Mask bands[] = {
+        Mask::Causal(shape, 400),
+        Mask::Local(shape, 300, 20, 350),
+        Mask::Causal(shape, 400) & Mask::Documents(shape, {30, 20, 40}),
+        ~Mask::Local(shape, 300, 20, 350) | Mask::ChunkedCausal(shape, 32),
+        Mask::Local(shape, 64, 128, 64) ^ Mask::Prefix(shape, 130),
+        Mask::Stride(shape, 500) | Mask::KvRange(shape, 128, 512),
+    };
+    for (const Mask& band : bands) {
+      if (seed % 2 == 1) positions[seed] = 700 - 50 * static_cast<int64_t>(seed);
+      const Mask mask = band.Reorder(Positions::FromArray(Array::FromVector(positions)));
+      const CompileOptions options = AllPasses({48, 64});
+      CompileStats stats;
+      ExpectSamePlan(NaivePlan(MultiHeadMask(mask, 1), options),
+                     Compile(MultiHeadMask(mask, 1), options, &stats));
+      EXPECT_GT(stats.runs, 0);
+    }
+  }
+}
+
+TEST(CompileTest, TheResultDoesNotDependOnTheNumberOfThreads) {
+  const Shape shape{2048, 2048};
+  std::vector<int64_t> lengths;
+  std::mt19937_64 random(3);
+  for (int64_t left = 2048; left > 0; left -= lengths.back()) {
+    lengths.push_back(std::min<int64_t>(left, static_cast<int64_t>(random() % 300) + 1));
+  }
+  const Mask a = Mask::Causal(shape) & Mask::Documents(shape, lengths);
+  const Mask b = (Mask::Stride(shape, 7) | Mask::Local(shape, 30, 9)) ^ Mask::Prefix(shape, 77);
+  const MultiHeadMask mask({a, b, a, b});
+  CompileOptions options = AllPasses({32, 64});
+  options.plan.head_shards = 2;
+  options.plan.q_seq_shards = 4;
+  options.threads = 1;
+  const Plan expected = Compile(mask, options);
+  for (int threads : {2, 3, 8, 8, 8}) {
+    options.threads = threads;
+    ExpectSamePlan(expected, Compile(mask, options));
+  }
+}
+
+TEST(CompileTest, ManyCallersAtOnce) {
+  const MultiHeadMask mask(Mask::Causal({512, 512}) & Mask::Stride({512, 512}, 5), 2);
+  const CompileOptions options = AllPasses({16, 16});
+  const Plan expected = Compile(mask, options);
+  std::vector<std::thread> callers;
+  std::atomic<int> right = 0;
+  for (int i = 0; i < 8; ++i) {
+    callers.emplace_back([&, i] {
+      CompileOptions mine = options;
+      mine.threads = i % 4;
+      const Plan plan = Compile(mask, mine);
+      right += plan.fwd == expected.fwd && plan.dq == expected.dq && plan.dkv == expected.dkv;
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(8, right);
+}
+
+TEST(CompileTest, RefusesWhatDoesNotDivide) {
+  const auto compile = [](Shape shape, int64_t heads, BlockShape block, PlanOptions plan) {
+    CompileOptions options;
+    options.fwd = block;
+    options.plan = plan;
+    Compile(MultiHeadMask(Mask::Causal(shape), heads), options);
+  };
+  const auto invalid = ErrorCode::kInvalidArgument;
+  ExpectError(invalid,
+              "[compile] expected block_q (384) to divide q_len (1000): nearest are 250 and 500",
+              [&] {
+                compile({1000, 1000}, 1, {384, 100}, {});
+              });
+  ExpectError(invalid,
+              "[compile] expected block_kv (2048) to divide kv_len (1000): nearest is 1000", [&] {
+                compile({1000, 1000}, 1, {100, 2048}, {});
+              });
+  ExpectError(invalid, "[compile] expected block_q of at least 1, got 0", [&] {
+    compile({1000, 1000}, 1, {0, 100}, {});
+  });
+  PlanOptions plan;
+  plan.q_seq_shards = 3;
+  ExpectError(invalid,
+              "[compile] expected q_seq_shards (3) to divide q_len (1000): nearest are 2 and 4",
+              [&] {
+                compile({1000, 1000}, 1, {100, 100}, plan);
+              });
+  plan.q_seq_shards = 4;
+  ExpectError(invalid,
+              "[compile] expected block_q (500) to divide q_len / q_seq_shards (250): nearest is "
+              "250",
+              [&] {
+                compile({1000, 1000}, 1, {500, 100}, plan);
+              });
+  plan.q_seq_shards = 1;
+  plan.head_shards = 4;
+  ExpectError(invalid,
+              "[compile] expected head_shards (4) to divide the number of heads (6): nearest are 3 "
+              "and 6",
+              [&] {
+                compile({1000, 1000}, 6, {100, 100}, plan);
+              });
+  plan.head_shards = 0;
+  ExpectError(invalid, "[compile] expected head_shards of at least 1, got 0", [&] {
+    compile({1000, 1000}, 6, {100, 100}, plan);
+  });
+  ExpectError(invalid,
+              "[compile] expected no block shape for dq with use_fused_bwd_kernel, which has no dq "
+              "pass",
+              [] {
+                CompileOptions options = AllPasses({2, 2});
+                options.plan.use_fused_bwd_kernel = true;
+                Compile(MultiHeadMask(Mask::Causal({4, 4}), 1), options);
+              });
+  ExpectError(invalid, "[compile] expected threads of at least 0, got -1", [] {
+    CompileOptions options = AllPasses({2, 2});
+    options.threads = -1;
+    Compile(MultiHeadMask(Mask::Causal({4, 4}), 1), options);
+  });
+}
+
+TEST(CompileTest, RefusesTablesThatCannotFitBeforeAllocating) {
+  const int64_t huge = int64_t{1} << 50;
+  const MultiHeadMask mask(Mask::Causal({huge, huge}), 1);
+  CompileOptions options = AllPasses({1024, 1024});
+  ExpectErrorBegins(ErrorCode::kTooLarge, "[compile] expected tables that fit in memory (",
+                    [&] { Compile(mask, options); });
+  // Only the finished grid tells that these would be too long: 2^17 x 2^17 visible blocks.
+  const MultiHeadMask wide(Mask::Full({int64_t{1} << 27, int64_t{1} << 27}), 64);
+  options.plan.head_shards = 64;
+  ExpectErrorBegins(ErrorCode::kTooLarge, "[compile] expected the tables to fit in memory (",
+                    [&] { Compile(wide, options); });
+}
+
+TEST(CompileTest, StopsWhenAsked) {
+  std::atomic<bool> stop = false;
+  CompileOptions options = AllPasses({16, 16});
+  options.progress.stop = &stop;
+  options.progress.report = [&](double) { stop = true; };
+  const MultiHeadMask mask({Mask::Stride({4096, 4096}, 7), Mask::Stride({4096, 4096}, 9)});
+  stop = true;
+  ExpectError(ErrorCode::kCancelled, "[progress] stopped at the caller's request",
+              [&] { Compile(mask, options); });
+}
+
+TEST(CompileTest, ReportsProgressUpwardsToOne) {
+  std::vector<double> reported;
+  CompileOptions options = AllPasses({16, 16});
+  options.dkv = BlockShape{32, 16};
+  options.progress.report = [&](double done) { reported.push_back(done); };
+  Compile(MultiHeadMask(Mask::Causal({512, 512}) & Mask::Stride({512, 512}, 3), 1), options);
+  ASSERT_FALSE(reported.empty());
+  EXPECT_TRUE(std::is_sorted(reported.begin(), reported.end()));
+  EXPECT_EQ(1, reported.back());
+}
+
+TEST(EmptyRowsTest, EqualsTheCells) {
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 300; ++i) {
+    const Shape shape{static_cast<int64_t>(random() % 40 + 1),
+                      static_cast<int64_t>(random() % 600 + 1)};
+    const int64_t a = static_cast<int64_t>(random() % 700) - 650;
+    const Mask masks[] = {Mask::Causal(shape, a),
+                          Mask::Local(shape, 3, 5, a) & Mask::Stride(shape, 9),
+                          Mask::QRange(shape, 3, 9) - Mask::Prefix(shape, shape.kv_len - i % 2),
+                          Mask::Local(shape, 0, 0)
+                              .Reorder(Positions::FromArray(Array::FromVector(std::vector<int64_t>(
+                                  static_cast<size_t>(shape.q_len), i % 3 == 0 ? -1 : 0))))};
+    for (const Mask& mask : masks) {
+      SCOPED_TRACE(ToString(mask));
+      PositionRanges expected;
+      const std::vector<uint8_t> cells = NaiveCells(mask);
+      for (int64_t q = 0; q < shape.q_len; ++q) {
+        const auto row = cells.begin() + q * shape.kv_len;
+        if (std::any_of(row, row + shape.kv_len, [](uint8_t cell) { return cell != 0; })) continue;
+        if (!expected.empty() && expected.back().second == q) {
+          ++expected.back().second;
+        } else {
+          expected.emplace_back(q, q + 1);
+        }
+      }
+      ASSERT_EQ(expected, EmptyRows(mask, 1 + i % 2));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace splashmask
