@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string>
 
 #include "splashmask/masks/error.h"
 
@@ -34,9 +35,13 @@ struct PassTables {
 PassTables::PassTables(const Plan& plan, Pass pass) {
   const auto& compiled = plan.pass(pass);
   if (!compiled) {
+    std::string names;
+    for (const Pass other : kAllPasses) {
+      if (plan.pass(other)) names += (names.empty() ? "" : ", ") + std::string(PassName(other));
+    }
     throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("[statistics] expected a plan with the pass {}, got one without it",
-                            PassName(pass)));
+                fmt::format("[statistics] expected a plan with the pass {}, got one with {}",
+                            PassName(pass), names.empty() ? "none" : names));
   }
   const Shape shape = plan.mask.shape();
   const BlockShape block = compiled->block;
@@ -135,6 +140,16 @@ BlockGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head) {
     }
   }
   return grid;
+}
+
+BlockCounts CountBlocks(const BlockGrid& grid) {
+  BlockCounts counts;
+  for (const BlockClass block : grid.classes) {
+    counts.empty += block == BlockClass::kEmpty;
+    counts.partial += block == BlockClass::kPartial;
+    counts.full += block == BlockClass::kFull;
+  }
+  return counts;
 }
 
 }  // namespace splashmask

@@ -43,4 +43,7 @@ std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass);
 /// kInvalidArgument for a head that is not in [0, num_heads).
 BlockGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head);
 
+/// The counts of a grid.
+BlockCounts CountBlocks(const BlockGrid& grid);
+
 }  // namespace splashmask

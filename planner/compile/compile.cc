@@ -109,6 +109,11 @@ class Compiler {
       Progress progress = options_.progress;
       progress.report = [&](double part) { options_.progress.Report(before + each * part); };
       const DraftGrid draft = ClassifyBlocks(*analyses_[i], block, progress, counters_);
+      constexpr double kClassified = 0.2;
+      progress.Report(kClassified);
+      progress.report = [&](double part) {
+        options_.progress.Report(before + each * (kClassified + (1 - kClassified) * part));
+      };
       grids.push_back(partial.Settle(*analyses_[i], draft, progress, counters_));
     }
     const std::optional<PartialMaskBlocks> bits = partial.store().TakeBits(partial.count());

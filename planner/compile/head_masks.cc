@@ -2,6 +2,9 @@
 #include "splashmask/planner/compile/head_masks.h"
 
 #include <algorithm>
+#include <boost/unordered/unordered_flat_map.hpp>
+
+#include "splashmask/masks/head_identity.h"
 
 namespace splashmask {
 
@@ -9,12 +12,22 @@ namespace {
 
 // The index of each head's mask in `unique`, which grows.
 std::vector<int> Uniquify(const std::vector<Mask>& masks, std::vector<Mask>* unique) {
+  std::vector<Mask> identities;
+  boost::unordered_flat_map<const MaskNode*, int> by_node;  // Heads mostly share a node.
   std::vector<int> ids;
   ids.reserve(masks.size());
   for (const Mask& mask : masks) {
-    const auto found = std::find(unique->begin(), unique->end(), mask);
-    ids.push_back(static_cast<int>(found - unique->begin()));
-    if (found == unique->end()) unique->push_back(mask);
+    const auto [entry, is_new] = by_node.try_emplace(&mask.node(), 0);
+    if (is_new) {
+      const Mask identity = HeadIdentity(mask);
+      const auto found = std::find(identities.begin(), identities.end(), identity);
+      entry->second = static_cast<int>(found - identities.begin());
+      if (found == identities.end()) {
+        identities.push_back(identity);
+        unique->push_back(mask);
+      }
+    }
+    ids.push_back(entry->second);
   }
   return ids;
 }

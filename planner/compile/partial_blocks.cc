@@ -152,6 +152,7 @@ void PartialBlocks::DrawSlots(const Analysis& analysis, const Progress& progress
     if (store_.keep().any()) NumberWave(wave);
     counters.blocks_drawn += static_cast<int64_t>(count);
     counters.cells += static_cast<int64_t>(count) * block_.q * block_.kv;
+    progress.Report(static_cast<double>(begin + count) / static_cast<double>(pending.size()));
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "splashmask/masks/head_identity.h"
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/print.h"
 #include "tests/support/expect_error.h"
@@ -101,6 +102,38 @@ TEST(MaskTest, ReorderWithTheInt32IdentityIsTheMaskItself) {
   EXPECT_FALSE(causal == causal.Reorder(Positions::FromArray(Array::FromVector(identity64))));
   EXPECT_EQ(causal, causal.Reorder(Positions::Striped(1)));
   EXPECT_EQ(causal, causal.Reorder(Positions::Zigzag(1)));
+}
+
+// JAX hashes the bytes of q_sequence and compares its values.
+TEST(MaskTest, HeadsAreOneWhateverTheSignOfTheirPositionsDtype) {
+  static const uint32_t values[4] = {3, 2, 1, 0};
+  const std::shared_ptr<const void> data(values, [](const void*) {});
+  const auto reorder = [&](Shape shape, DType dtype) {
+    const Mask causal = Mask::Causal(shape, 2);
+    return causal.Reorder(Positions::FromArray(Array(dtype, {4}, data))) | Mask::Prefix(shape, 1);
+  };
+  const Shape shape{4, 4};
+  const Mask from_unsigned = reorder(shape, DType::kUInt32);
+  EXPECT_FALSE(from_unsigned == reorder(shape, DType::kInt32));
+  EXPECT_EQ(HeadIdentity(reorder(shape, DType::kInt32)), HeadIdentity(from_unsigned));
+
+  // Values that only the unsigned dtype holds are other values.
+  static const uint32_t large[4] = {3, 4000000000, 1, 0};
+  const std::shared_ptr<const void> large_data(large, [](const void*) {});
+  const Mask causal = Mask::Causal(shape);
+  const auto of_large = [&](DType dtype) {
+    return causal.Reorder(Positions::FromArray(Array(dtype, {4}, large_data)));
+  };
+  EXPECT_FALSE(HeadIdentity(of_large(DType::kInt32)) == HeadIdentity(of_large(DType::kUInt32)));
+
+  // A layout is the positions it stands for; another item size is another mask, as in JAX.
+  const std::vector<int32_t> zigzag = {0, 3, 1, 2};
+  const std::vector<int64_t> wide = {0, 3, 1, 2};
+  const Mask layout = ~causal.Reorder(Positions::Zigzag(2));
+  EXPECT_EQ(HeadIdentity(layout),
+            HeadIdentity(~causal.Reorder(Positions::FromArray(Array::FromVector(zigzag)))));
+  EXPECT_FALSE(HeadIdentity(layout) ==
+               HeadIdentity(~causal.Reorder(Positions::FromArray(Array::FromVector(wide)))));
 }
 
 TEST(MaskTest, ReorderingTwiceComposes) {

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/certify/certify.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <list>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "splashmask/masks/error.h"
+#include "splashmask/planner/certify/block_truth.h"
+#include "splashmask/planner/certify/cells.h"
+#include "splashmask/planner/certify/heads.h"
+#include "splashmask/planner/certify/pass_check.h"
+#include "splashmask/planner/memory.h"
+#include "splashmask/planner/run_with_threads.h"
+
+namespace splashmask {
+
+namespace certify {
+
+namespace {
+
+// Refuses what would not fit: for each block of each mask its class and its id, for each one of the
+// grid its slot, and for each one of the tables a next value and the expected entry; and what the
+// leaves keep for each position.
+void CheckMemory(const HeadEntries& heads, Shape shape, BlockShape block) {
+  const int64_t q_blocks = shape.q_len / block.q, kv_blocks = shape.kv_len / block.kv;
+  const __int128 bytes = static_cast<__int128>(q_blocks) * kv_blocks *
+                             (5 * std::ssize(heads.masks) + 4 + 8 * heads.size()) +
+                         static_cast<__int128>(8) * shape.q_len +
+                         static_cast<__int128>(8) * shape.kv_len;
+  if (bytes <= AvailableMemory()) return;
+  throw Error(ErrorCode::kTooLarge,
+              fmt::format("[certify] expected tables that fit in memory, got {} x {} blocks, which "
+                          "take {} bytes to prove; use larger blocks",
+                          q_blocks, kv_blocks, bytes));
+}
+
+Certificate CertifyPlan(const Plan& plan, const Progress& progress) {
+  const HeadEntries heads = FindHeadEntries(plan.mask, plan.options.head_shards);
+  const std::vector<CellProgram> programs(heads.masks.begin(), heads.masks.end());
+  const Shape shape = plan.mask.shape();
+
+  // Passes of one block shape share the evaluation of cells.
+  std::vector<BlockShape> blocks;
+  int64_t rows = 0;
+  for (Pass pass : kAllPasses) {
+    if (!plan.pass(pass)) continue;
+    const BlockShape block = plan.pass(pass)->block;
+    if (std::find(blocks.begin(), blocks.end(), block) != blocks.end()) continue;
+    blocks.push_back(block);
+    // Partial blocks are read a second time, unless the kernel computes them.
+    rows += shape.q_len / block.q * std::ssize(programs) * (ComputableLeaf(heads) ? 1 : 2);
+  }
+
+  Certificate certificate;
+  RowProgress row_progress(progress, rows);
+  std::list<ProvenGrid> grids;
+  for (BlockShape block : blocks) {
+    CheckMemory(heads, shape, block);
+    grids.push_back({BlockTruth(programs, shape, block, row_progress), {}, nullptr, false});
+    certificate.cells += shape.q_len * shape.kv_len * std::ssize(programs);
+  }
+  if (!grids.empty()) {
+    const auto& empty = grids.front().truth.empty();
+    for (size_t mask = 0; mask < empty.size(); ++mask) {
+      if (empty[mask].rows.empty() && empty[mask].columns.empty()) continue;
+      certificate.empty.push_back({heads.first_head[mask], empty[mask].rows, empty[mask].columns});
+    }
+  }
+
+  for (Pass pass : kAllPasses) {
+    if (!plan.pass(pass)) continue;
+    const auto grid = std::find_if(grids.begin(), grids.end(), [&](const ProvenGrid& candidate) {
+      return candidate.truth.block() == plan.pass(pass)->block;
+    });
+    PassCheck check(plan, pass, heads, *grid, row_progress);
+    certificate.mismatch = check.Run();
+    certificate.entries += check.entries();
+    if (certificate.mismatch) break;
+  }
+  progress.Report(1);
+  return certificate;
+}
+
+}  // namespace
+
+}  // namespace certify
+
+namespace {
+
+void CheckDivides(int64_t divisor, std::string_view divisor_name, int64_t value,
+                  std::string_view value_name) {
+  if (divisor >= 1 && value % divisor == 0) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("[certify] expected {} of at least 1 that divides {} ({}), got {}",
+                          divisor_name, value_name, value, divisor));
+}
+
+void CheckOptions(const Plan& plan) {
+  const Shape shape = plan.mask.shape();
+  const PlanOptions& options = plan.options;
+  CheckDivides(options.head_shards, "head_shards", plan.mask.num_heads(), "the number of heads");
+  CheckDivides(options.q_seq_shards, "q_seq_shards", shape.q_len, "q_len");
+  for (Pass pass : kAllPasses) {
+    if (!plan.pass(pass)) continue;
+    const BlockShape block = plan.pass(pass)->block;
+    const std::string name(PassName(pass));
+    CheckDivides(block.q, name + " block_q", shape.q_len / options.q_seq_shards,
+                 "the q positions of a shard");
+    CheckDivides(block.kv, name + " block_kv", shape.kv_len, "kv_len");
+  }
+  if (options.use_fused_bwd_kernel && plan.dq) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "[certify] expected no dq pass with use_fused_bwd_kernel, got one");
+  }
+}
+
+}  // namespace
+
+std::string Mismatch::ToString() const {
+  std::string text = fmt::format("{} {}", PassName(pass), table);
+  if (!index.empty()) text += fmt::format("[{}]", fmt::join(index, ", "));
+  text += fmt::format(": expected {}, got {}", expected, got);
+  std::vector<std::string> position;
+  if (head) position.push_back(fmt::format("head {}", *head));
+  if (q) position.push_back(fmt::format("q {}", *q));
+  if (kv) position.push_back(fmt::format("kv {}", *kv));
+  if (!position.empty()) text += fmt::format(" (at {})", fmt::join(position, ", "));
+  return text;
+}
+
+Certificate Certify(const Plan& plan, const CertifyOptions& options) {
+  CheckOptions(plan);
+  Certificate certificate;
+  RunWithThreads(options.threads,
+                 [&] { certificate = certify::CertifyPlan(plan, options.progress); });
+  return certificate;
+}
+
+}  // namespace splashmask

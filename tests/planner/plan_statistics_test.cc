@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/plan_statistics.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "splashmask/masks/error.h"
+#include "tests/support/naive_mask.h"
+#include "tests/support/naive_tables.h"
+#include "tests/support/random_case.h"
+
+namespace splashmask {
+namespace {
+
+BlockClass ClassOf(const std::vector<uint8_t>& cells, Shape shape, BlockShape block,
+                   int64_t q_block, int64_t kv_block) {
+  int64_t set = 0;
+  for (int64_t q = q_block * block.q; q < (q_block + 1) * block.q; ++q) {
+    for (int64_t kv = kv_block * block.kv; kv < (kv_block + 1) * block.kv; ++kv) {
+      set += cells[static_cast<size_t>(q * shape.kv_len + kv)];
+    }
+  }
+  return set == 0                    ? BlockClass::kEmpty
+         : set == block.q * block.kv ? BlockClass::kFull
+                                     : BlockClass::kPartial;
+}
+
+void ExpectError(ErrorCode code, const std::string& text, const std::function<void()>& call) {
+  try {
+    call();
+    FAIL() << "expected an error with: " << text;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+  }
+}
+
+Plan LocalPlan(bool shrink) {
+  CompileOptions options;
+  options.fwd = options.dq = options.dkv = BlockShape{4, 4};
+  options.plan.shrink_grid = shrink;
+  return NaivePlan(MultiHeadMask(Mask::Local({32, 32}, 5, 0), 2), options);
+}
+
+// Whatever the shrinking, the shards and the heads: the classes are those of the mask itself.
+TEST(PlanStatisticsTest, LaysOutAndCountsTheBlocksOfTheMask) {
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const RandomCase random_case = MakeRandomCase(seed);
+    const Plan plan = NaivePlan(random_case.mask, random_case.options);
+    const Shape shape = plan.mask.shape();
+    for (const Pass pass : kAllPasses) {
+      if (!plan.pass(pass)) continue;
+      const BlockShape block = plan.pass(pass)->block;
+      const std::vector<BlockCounts> counts = CountBlocks(plan, pass);
+      ASSERT_EQ(static_cast<int64_t>(counts.size()), plan.mask.num_heads());
+      for (int64_t head = 0; head < plan.mask.num_heads(); ++head) {
+        const auto cells = NaiveCells(plan.mask.masks()[static_cast<size_t>(head)]);
+        const BlockGrid grid = LayOutBlocks(plan, pass, head);
+        ASSERT_EQ(grid.q_blocks, shape.q_len / block.q);
+        ASSERT_EQ(grid.kv_blocks, shape.kv_len / block.kv);
+        BlockCounts expected;
+        for (int64_t q = 0; q < grid.q_blocks; ++q) {
+          for (int64_t kv = 0; kv < grid.kv_blocks; ++kv) {
+            const BlockClass block_class = ClassOf(cells, shape, block, q, kv);
+            ASSERT_EQ(grid.At(q, kv), block_class)
+                << PassName(pass) << " head " << head << " block " << q << ", " << kv;
+            expected.empty += block_class == BlockClass::kEmpty;
+            expected.partial += block_class == BlockClass::kPartial;
+            expected.full += block_class == BlockClass::kFull;
+          }
+        }
+        EXPECT_EQ(CountBlocks(grid), expected);
+        EXPECT_EQ(counts[static_cast<size_t>(head)], expected) << PassName(pass) << " " << head;
+      }
+    }
+  }
+}
+
+TEST(PlanStatisticsTest, DensityIsTheVisitedShare) {
+  const BlockCounts counts = CountBlocks(LocalPlan(true), Pass::kFwd)[0];
+  EXPECT_EQ(counts.full, 0);
+  EXPECT_EQ(counts.partial, 8 + 7 + 6);  // The diagonal and the two beside it that 5 back reaches.
+  EXPECT_EQ(counts.empty, 64 - 21);
+  EXPECT_DOUBLE_EQ(counts.density(), 21.0 / 64.0);
+  EXPECT_EQ(BlockCounts().density(), 0);
+}
+
+TEST(PlanStatisticsTest, RefusesWhatThePlanDoesNotHave) {
+  Plan plan = LocalPlan(true);
+  ExpectError(ErrorCode::kInvalidArgument, "expected a head in 0..1, got 2",
+              [&] { LayOutBlocks(plan, Pass::kFwd, 2); });
+  ExpectError(ErrorCode::kInvalidArgument, "expected a head in 0..1, got -1",
+              [&] { LayOutBlocks(plan, Pass::kFwd, -1); });
+  plan.dq.reset();
+  ExpectError(ErrorCode::kInvalidArgument, "expected a plan with the pass dq, got one with fwd, dkv",
+              [&] { CountBlocks(plan, Pass::kDq); });
+}
+
+TEST(PlanStatisticsTest, NamesTablesThatContradictThePlan) {
+  Plan plan = LocalPlan(false);
+  plan.fwd->info.block_mask = plan.fwd->info.block_mask->Clone();
+  plan.fwd->info.block_mask->Set(9, 3);
+  ExpectError(ErrorCode::kDamaged, "expected 0, 1 or 2 in block_mask, got 3",
+              [&] { CountBlocks(plan, Pass::kFwd); });
+  ExpectError(ErrorCode::kDamaged, "at [0, 1, 1], got class 3",
+              [&] { LayOutBlocks(plan, Pass::kFwd, 0); });
+
+  plan = LocalPlan(true);
+  plan.dkv->info.data_next = plan.dkv->info.data_next->Clone();
+  plan.dkv->info.data_next->Set(plan.dkv->info.data_next->size() - 1, 99);
+  ExpectError(ErrorCode::kDamaged, "a block of 0..7 at [0, 2, 7], got class 1 and block 99",
+              [&] { LayOutBlocks(plan, Pass::kDkv, 1); });
+
+  plan = LocalPlan(true);
+  plan.fwd->info.data_next.reset();
+  ExpectError(ErrorCode::kDamaged, "expected block_mask and data_next",
+              [&] { CountBlocks(plan, Pass::kFwd); });
+
+  plan = LocalPlan(true);
+  plan.fwd->info.data_next = Table(DType::kInt8, {1, 8, 2});
+  ExpectError(ErrorCode::kDamaged, "data_next [1, 8, 2]", [&] { CountBlocks(plan, Pass::kFwd); });
+
+  plan = LocalPlan(true);
+  plan.fwd->block.q = 5;
+  ExpectError(ErrorCode::kDamaged, "expected blocks that divide 32 x 32, got 5 x 4",
+              [&] { CountBlocks(plan, Pass::kFwd); });
+}
+
+}  // namespace
+}  // namespace splashmask
