@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our tables against JAX's, field by field, or against the certifier where JAX fails."""
+
+import collections
+
+import jax_reference
+import mask_text
+import numpy as np
+
+import splashmask
+
+
+class Tally:
+    """Counts what was compared, so that a test that compares nothing fails."""
+
+    def __init__(self):
+        self.cases = 0
+        self.compared = 0
+        self.skipped = collections.Counter()
+        self.features = collections.Counter()
+
+    def add(self, case, reason):
+        self.cases += 1
+        if reason:
+            self.skipped[reason] += 1
+            return
+        self.compared += 1
+        features = set().union(*(head.features for head in case.heads))
+        features.add("q_len != kv_len" if case.shape[0] != case.shape[1] else "q_len == kv_len")
+        features.add("several masks" if len({h.text for h in case.heads}) > 1 else "one mask")
+        for name in ("head_shards", "q_seq_shards"):
+            features.update([name] if getattr(case, name) > 1 else [])
+        for name in ("shrink_grid", "downcast_smem_data"):
+            features.add(f"{name}={getattr(case, name)}")
+        self.features.update(features)
+
+    def lines(self, name):
+        yield f"{name}: {self.cases} cases, {self.compared} compared with JAX, fwd and dkv each"
+        for reason, count in self.skipped.most_common():
+            yield f"  {count} against the certifier, as JAX fails: {reason}"
+        seen = ", ".join(f"{feature} {count}" for feature, count in sorted(self.features.items()))
+        yield f"  seen: {seen}"
+
+
+def assert_same_array(field, want, got):
+    if want is None or got is None:
+        assert want is None and got is None, f"{field}: expected {want!r}, got {got!r}"
+        return
+    want = np.asarray(want)
+    assert isinstance(got, np.ndarray), f"{field}: got a {type(got)}"
+    assert want.dtype == got.dtype, f"{field}: expected {want.dtype}, got {got.dtype}"
+    assert want.shape == got.shape, f"{field}: expected shape {want.shape}, got {got.shape}"
+    if not np.array_equal(want, got):
+        first = tuple(int(i) for i in np.argwhere(want != got)[0])
+        raise AssertionError(f"{field}{list(first)}: expected {want[first]}, got {got[first]}")
+
+
+def assert_same_info(want, got):
+    assert want._fields == got._fields
+    for field in ("data_next", "mask_next", "block_mask", "partial_mask_blocks", "q_sequence"):
+        assert_same_array(field, getattr(want, field), getattr(got, field))
+    assert want.is_dynamic_mask is got.is_dynamic_mask
+
+
+def assert_same_function(want, got, case):
+    """`want` is JAX's function or None, `got` the text of ours or None."""
+    assert (want is None) == (got is None), f"mask_function: expected {want}, got {got}"
+    if want is None:
+        return
+    rng = np.random.default_rng(0)
+    span = 2 * max(case.shape)
+    q = np.concatenate([np.arange(-3, case.shape[0] + 3), rng.integers(-span, span, 64)])[:, None]
+    kv = np.concatenate([np.arange(-3, case.shape[1] + 3), rng.integers(-span, span, 64)])[None, :]
+    expected = np.broadcast_to(want(q, kv), (q.size, kv.size))
+    assert_same_array(f"mask_function {got}", expected, mask_text.read_mask(got)(q, kv))
+
+
+def ours(case, is_dkv, threads=2):
+    return splashmask.process_mask(
+        case.text,
+        case.shape,
+        case.block,
+        num_heads=len(case.heads),
+        arrays=case.arrays,
+        is_dkv=is_dkv,
+        threads=threads,
+        **case.options(),
+    )
+
+
+def certify(case):
+    return splashmask._core.certify(
+        case.text,
+        case.shape,
+        len(case.heads),
+        case.arrays,
+        fwd=case.block,
+        dq=case.block,
+        dkv=case.block,
+        **case.options(),
+    )
+
+
+def compare(case, tally):
+    """Our fwd and dkv tables against JAX's, or against the certifier where JAX fails."""
+    values = case.values()
+    reason = jax_reference.why_jax_fails(case, values)
+    tally.add(case, reason)
+    for is_dkv in (False, True):
+        if reason:
+            jax_reference.assert_jax_fails(case, is_dkv, reason)
+            wanted = jax_reference.implied(case, is_dkv, values)
+        else:
+            wanted = jax_reference.process(case.jax_mask(), case, is_dkv)
+        info, function = ours(case, is_dkv)
+        if wanted is not None:
+            assert_same_info(wanted[0], info)
+            assert_same_function(wanted[1], function, case)
+    mismatch = certify(case)
+    assert mismatch is None, mismatch
