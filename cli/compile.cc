@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// splashmask compile: mask text -> plan file.
+
+#include "splashmask/planner/compile/compile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "splashmask/cli/command.h"
+#include "splashmask/cli/empty_lines.h"
+#include "splashmask/cli/numbers.h"
+#include "splashmask/cli/plan_report.h"
+#include "splashmask/cli/progress_bar.h"
+#include "splashmask/cli/terminal.h"
+#include "splashmask/io/arrays.h"
+#include "splashmask/io/plan_file.h"
+#include "splashmask/masks/parse.h"
+#include "splashmask/masks/print.h"
+
+namespace json = boost::json;
+
+namespace splashmask::cli {
+
+namespace {
+
+struct Arguments {
+  std::string mask;
+  int64_t q_len = 0;
+  std::optional<int64_t> kv_len, heads;
+  int64_t block_q = 512, block_kv = 512;
+  std::optional<int64_t> block_q_dq, block_kv_dq, block_q_dkv, block_kv_dkv;
+  std::vector<std::string> passes;
+  int64_t head_shards = 1, q_seq_shards = 1;
+  bool no_downcast = false, no_shrink = false, fused_bwd = false;
+  std::string empty_rows = "warn";
+  int threads = 0;
+  std::optional<std::string> output;
+  bool json = false;
+};
+
+constexpr const char* kHelp = "Compile a mask to block tables, as JAX does, into a plan file";
+
+constexpr const char* kMore =
+    R"(Without -o the tables are compiled and described, and nothing is written.
+
+A mask is built from full() empty() causal(offset) local(left, right, offset)
+chunked_causal(chunk) prefix(n) q_range(a, b) kv_range(a, b) stride(step, phase)
+documents([lengths]) segments("ids.npy", pad=0) blocks("bits.npy", block)
+dense("mask.npy") reorder(mask, q=...), joined with Python's ~ & | ^ - and ( ).
+[causal() * 8, local(1023, 0) * 24] gives each head its own. Files are looked for
+in the current directory. A model's "window of w" is local(w - 1, 0).
+
+Examples:
+  splashmask compile 'causal()' --q-len 131072 --heads 32 -o llama.h5
+  splashmask compile 'causal() & local(1023, 0)' --q-len 32768 --block-q 1024 -o gemma.h5
+  splashmask compile 'causal() & segments("ids.npy", pad=0)' --q-len 16384 --json)";
+
+[[noreturn]] void ThrowUnusable(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, "[arguments] " + message);
+}
+
+/// The block shapes of the passes that were asked for.
+CompileOptions ToOptions(const Arguments& arguments) {
+  CompileOptions options;
+  options.plan = {arguments.head_shards, arguments.q_seq_shards, !arguments.no_downcast,
+                  !arguments.no_shrink, arguments.fused_bwd};
+  options.threads = arguments.threads;
+
+  const bool names_passes = !arguments.passes.empty();
+  const auto is_wanted = [&](const char* pass) {
+    return !names_passes || std::count(arguments.passes.begin(), arguments.passes.end(), pass) > 0;
+  };
+  const bool names_dq_blocks = arguments.block_q_dq || arguments.block_kv_dq;
+  const bool names_dkv_blocks = arguments.block_q_dkv || arguments.block_kv_dkv;
+  if (arguments.fused_bwd && (names_dq_blocks || (names_passes && is_wanted("dq")))) {
+    ThrowUnusable("expected no dq pass and no dq block sizes with --fused-bwd, got " +
+                  std::string(names_dq_blocks ? "--block-q-dq or --block-kv-dq" : "--passes dq") +
+                  ": the fused backward kernel takes dq from the dkv tables");
+  }
+  if (names_dq_blocks && !is_wanted("dq")) {
+    ThrowUnusable("expected dq in --passes beside --block-q-dq or --block-kv-dq");
+  }
+  if (names_dkv_blocks && !is_wanted("dkv")) {
+    ThrowUnusable("expected dkv in --passes beside --block-q-dkv or --block-kv-dkv");
+  }
+  const BlockShape block{arguments.block_q, arguments.block_kv};
+  if (is_wanted("fwd")) options.fwd = block;
+  if (is_wanted("dq") && !arguments.fused_bwd) {
+    options.dq = {arguments.block_q_dq.value_or(block.q), arguments.block_kv_dq.value_or(block.kv)};
+  }
+  if (is_wanted("dkv")) {
+    options.dkv = {arguments.block_q_dkv.value_or(block.q),
+                   arguments.block_kv_dkv.value_or(block.kv)};
+  }
+  return options;
+}
+
+MultiHeadMask ParseMaskArgument(const Arguments& arguments) {
+  const Shape shape{arguments.q_len, arguments.kv_len.value_or(arguments.q_len)};
+  return ParseMultiHeadMask(arguments.mask, shape, arguments.heads.value_or(0), FileResolver());
+}
+
+/// Empty rows as --empty-rows wants them: an error, notes on standard error, or not looked for.
+std::vector<EmptyLinesOfHeads> CheckEmptyRows(const Arguments& arguments,
+                                              const MultiHeadMask& mask) {
+  if (arguments.empty_rows == "allow") return {};
+  std::vector<EmptyLinesOfHeads> empty = FindEmptyRows(mask, arguments.threads);
+  if (empty.empty()) return empty;
+  std::string text;
+  for (const EmptyLinesOfHeads& group : empty) {
+    text += (text.empty() ? "" : "\n") + EmptyRowsText(group, mask.num_heads());
+  }
+  if (arguments.empty_rows == "error") {
+    throw Error(ErrorCode::kInvalidArgument,
+                "[empty rows] expected every row to attend to something, got: " + text);
+  }
+  WriteStderr("note: " + text + "; JAX's kernel gives NaN or the mean of v there\n");
+  return empty;
+}
+
+ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
+  const auto start = std::chrono::steady_clock::now();
+  ProgressBar bar(stop);
+  CompileOptions options = ToOptions(arguments);
+  options.progress = bar.Step("compile");
+  const MultiHeadMask mask = ParseMaskArgument(arguments);
+  // First, as it refuses what is too large for anything.
+  const Plan plan = Compile(mask, options);
+  const std::vector<EmptyLinesOfHeads> empty = CheckEmptyRows(arguments, mask);
+  const PlanDigests digests = ComputeDigests(plan);
+  std::optional<int64_t> file_bytes;
+  if (arguments.output) {
+    WritePlan(plan, *arguments.output, bar.Step("write"));
+    file_bytes = static_cast<int64_t>(std::filesystem::file_size(*arguments.output));
+  }
+  bar.Wipe();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  if (arguments.json) {
+    json::object result = PlanJson(plan);
+    result["digests"] = DigestsJson(digests);
+    result["empty_rows"] =
+        arguments.empty_rows == "allow" ? json::value(nullptr) : json::value(EmptyRowsJson(empty));
+    result["file"] = file_bytes ? json::value(*arguments.output) : json::value(nullptr);
+    result["file_bytes"] = file_bytes ? json::value(*file_bytes) : json::value(nullptr);
+    result["seconds"] = seconds;
+    WriteStdout(ToLine(result));
+    return kDone;
+  }
+  std::string text = fmt::format("mask    {}\nshape   {}\ndigest  {}\n\n{}\n", ToString(mask),
+                                 ShapeText(mask), digests.plan_digest, PassesText(plan));
+  text += file_bytes ? fmt::format("wrote {} ({}); {}\n", *arguments.output, Bytes(*file_bytes),
+                                   Duration(seconds))
+                     : fmt::format("nothing written (no -o); {}\n", Duration(seconds));
+  WriteStdout(text);
+  return kDone;
+}
+
+}  // namespace
+
+Command AddCompile(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  Arguments& a = *arguments;
+  CLI::App* command = app.add_subcommand("compile", kHelp);
+  command->footer(kMore);
+  command->add_option("MASK", a.mask, "The mask's text form, or a list of one mask a head")
+      ->required()
+      ->type_name("");
+  const auto number = [&](const char* name, auto& value, const char* help) {
+    return AddInteger(
+        *command, name, help, [&value](int64_t given) { value = given; }, 1);
+  };
+  number("--q-len", a.q_len, "Number of q positions")->required();
+  number("--kv-len", a.kv_len, "Number of kv positions (default: --q-len)");
+  number("--heads", a.heads, "Number of heads (default: as many as MASK says, else 1)");
+  number("--block-q", a.block_q, "q positions of a block (default: 512)");
+  number("--block-kv", a.block_kv, "kv positions of a block (default: 512)");
+  number("--block-q-dq", a.block_q_dq, "The same for the dq pass (default: --block-q)");
+  number("--block-kv-dq", a.block_kv_dq, "... (default: --block-kv)");
+  number("--block-q-dkv", a.block_q_dkv, "The same for the dkv pass (default: --block-q)");
+  number("--block-kv-dkv", a.block_kv_dkv, "... (default: --block-kv)");
+  command->add_option("--passes", a.passes, "Passes to compile, of fwd,dq,dkv (default: all)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember({"fwd", "dq", "dkv"}).description(""))
+      ->type_name("LIST");
+  number("--head-shards", a.head_shards, "Shards of the heads (default: 1)");
+  number("--q-seq-shards", a.q_seq_shards, "Shards of the q positions (default: 1)");
+  command->add_flag("--no-downcast", a.no_downcast, "Keep the tables int32");
+  command->add_flag("--no-shrink", a.no_shrink, "Keep empty blocks in the grid");
+  command->add_flag("--fused-bwd", a.fused_bwd,
+                    "For use_fused_bwd_kernel: no dq pass, dkv not shrunk");
+  command
+      ->add_option("--empty-rows", a.empty_rows,
+                   "Rows that attend to nothing: error, warn or allow (default: warn)")
+      ->check(CLI::IsMember({"error", "warn", "allow"}).description(""))
+      ->type_name("WHAT");
+  AddInteger(
+      *command, "--threads", "Threads to use (default: 0, all)",
+      [&a](int64_t threads) { a.threads = static_cast<int>(threads); }, 0, 1024);
+  command->add_option("-o,--output", a.output, "The plan file to write")->type_name("FILE");
+  command->add_flag("--json", a.json, "Print one JSON object instead of text");
+  return {command, [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); }};
+}
+
+}  // namespace splashmask::cli

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// splashmask inspect: what a plan file holds.
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+
+#include "splashmask/cli/command.h"
+#include "splashmask/cli/empty_lines.h"
+#include "splashmask/cli/numbers.h"
+#include "splashmask/cli/plan_report.h"
+#include "splashmask/cli/terminal.h"
+#include "splashmask/io/plan_file.h"
+#include "splashmask/masks/print.h"
+
+namespace json = boost::json;
+
+namespace splashmask::cli {
+
+namespace {
+
+struct Arguments {
+  std::string file;
+  bool json = false;
+};
+
+constexpr const char* kHelp = "Tell what a plan file holds";
+
+constexpr const char* kMore =
+    R"(Digests, options, every table with dtype, shape and bytes, blocks by class, and rows that
+attend to nothing. The seal and the digests of a file over 1 GiB are left to `verify`.
+
+Examples:
+  splashmask inspect llama.h5
+  splashmask inspect llama.h5 --json | python3 -m json.tool)";
+
+/// Larger files are described without reading every byte twice first.
+constexpr uintmax_t kMostBytesChecked = uintmax_t{1} << 30;
+
+LoadedPlan Load(const std::string& file, const std::atomic<bool>& stop) {
+  ReadOptions options;
+  options.progress.stop = &stop;
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(file, error);
+  if (!error && size > kMostBytesChecked) {
+    options.seal = ReadOptions::Seal::kSkip;
+    options.check_digests = false;
+  }
+  return ReadPlan(file, options);
+}
+
+const char* SealText(SealState seal) {
+  return seal == SealState::kValid ? "valid" : "not checked (`splashmask verify` does)";
+}
+
+const char* YesNo(bool value) { return value ? "yes" : "no"; }
+
+std::string Describe(const std::string& file, const LoadedPlan& loaded,
+                     const std::vector<EmptyLinesOfHeads>& empty) {
+  const Plan& plan = loaded.plan;
+  const PlanOptions& options = plan.options;
+  std::string text = fmt::format(
+      "{}: {}, plan format {}, created with {}\n"
+      "seal            {}\n"
+      "mask            {}\n"
+      "shape           {}\n"
+      "mask digest     {}\n"
+      "plan digest     {}\n"
+      "content digest  {}\n"
+      "options         head_shards {}, q_seq_shards {}, downcast_smem_data {}, shrink_grid {},\n"
+      "                use_fused_bwd_kernel {}\n\n",
+      file, Bytes(loaded.file_bytes), loaded.format_version, loaded.created_with,
+      SealText(loaded.seal), ToString(plan.mask), ShapeText(plan.mask), loaded.digests.mask_digest,
+      loaded.digests.plan_digest, loaded.digests.content_digest, options.head_shards,
+      options.q_seq_shards, YesNo(options.downcast_smem_data), YesNo(options.shrink_grid),
+      YesNo(options.use_fused_bwd_kernel));
+  for (const Pass pass : kAllPasses) {
+    if (plan.pass(pass)) text += PassText(plan, pass) + "\n";
+  }
+  if (empty.empty()) return text + "every row attends to something\n";
+  for (const EmptyLinesOfHeads& group : empty) {
+    text += EmptyRowsText(group, plan.mask.num_heads()) + "\n";
+  }
+  return text;
+}
+
+ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
+  const LoadedPlan loaded = Load(arguments.file, stop);
+  const std::vector<EmptyLinesOfHeads> empty = FindEmptyRows(loaded.plan.mask, /*threads=*/0);
+  if (arguments.json) {
+    json::object result = PlanJson(loaded.plan);
+    result["file"] = arguments.file;
+    result["file_bytes"] = loaded.file_bytes;
+    result["format_version"] = loaded.format_version;
+    result["created_with"] = loaded.created_with;
+    result["seal"] = SealName(loaded.seal);
+    result["digests"] = DigestsJson(loaded.digests);
+    result["empty_rows"] = EmptyRowsJson(empty);
+    WriteStdout(ToLine(result));
+  } else {
+    WriteStdout(Describe(arguments.file, loaded, empty));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+Command AddInspect(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("inspect", kHelp);
+  command->footer(kMore);
+  command->add_option("PLAN", arguments->file, "The plan file")->required()->type_name("");
+  command->add_flag("--json", arguments->json, "Print one JSON object instead of text");
+  return {command, [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); }};
+}
+
+}  // namespace splashmask::cli

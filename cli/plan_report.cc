@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/cli/plan_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "splashmask/cli/numbers.h"
+#include "splashmask/masks/print.h"
+
+namespace json = boost::json;
+
+namespace splashmask::cli {
+
+namespace {
+
+/// A table of a pass as a file would hold it.
+struct Field {
+  const char* name;
+  std::string dtype;
+  std::vector<int64_t> shape;
+  int64_t bytes;
+};
+
+void AppendTable(std::vector<Field>& fields, const char* name, const std::optional<Table>& table) {
+  if (!table) return;
+  fields.push_back({name,
+                    std::string(DTypeName(table->dtype())),
+                    {table->shape().begin(), table->shape().end()},
+                    table->size_bytes()});
+}
+
+std::vector<Field> Fields(const MaskInfo& info) {
+  std::vector<Field> fields;
+  AppendTable(fields, "data_next", info.data_next);
+  AppendTable(fields, "mask_next", info.mask_next);
+  AppendTable(fields, "block_mask", info.block_mask);
+  if (const auto& blocks = info.partial_mask_blocks) {
+    std::vector<int64_t> shape = blocks->leading();
+    shape.push_back(blocks->rows());
+    shape.push_back(blocks->columns());
+    // The bits are packed eight to a byte, here as in the file.
+    fields.push_back({"partial_mask_blocks", "bool", shape, blocks->size_bytes()});
+  }
+  if (const auto& positions = info.q_sequence) {
+    fields.push_back({"q_sequence", std::string(DTypeName(positions->dtype())), positions->shape(),
+                      positions->size_bytes()});
+  }
+  return fields;
+}
+
+int64_t TotalBytes(const std::vector<Field>& fields) {
+  int64_t bytes = 0;
+  for (const Field& field : fields) bytes += field.bytes;
+  return bytes;
+}
+
+std::string TableShapeText(const MaskInfo& info) {
+  return info.block_mask ? fmt::format("[{}]", fmt::join(info.block_mask->shape(), ", ")) : "none";
+}
+
+BlockCounts Total(const std::vector<BlockCounts>& heads) {
+  BlockCounts total;
+  for (const BlockCounts& counts : heads) total += counts;
+  return total;
+}
+
+std::string CountsText(const BlockCounts& counts) {
+  return fmt::format("{} blocks: {} full, {} partial, {} empty; density {}",
+                     Grouped(counts.total()), Grouped(counts.full), Grouped(counts.partial),
+                     Grouped(counts.empty), Percent(counts.density()));
+}
+
+/// Heads with equal counts, in the order of their first heads.
+std::vector<std::pair<BlockCounts, std::vector<int64_t>>> GroupHeads(
+    const std::vector<BlockCounts>& by_head) {
+  std::vector<std::pair<BlockCounts, std::vector<int64_t>>> groups;
+  std::map<std::pair<int64_t, int64_t>, size_t> group_of;
+  for (size_t head = 0; head < by_head.size(); ++head) {
+    const BlockCounts& counts = by_head[head];
+    const auto [entry, is_new] = group_of.try_emplace({counts.partial, counts.full}, groups.size());
+    if (is_new) groups.emplace_back(counts, std::vector<int64_t>());
+    groups[entry->second].second.push_back(static_cast<int64_t>(head));
+  }
+  return groups;
+}
+
+/// The groups as the text shows them: beyond what one cares to read, their sum.
+std::vector<std::pair<std::string, BlockCounts>> GroupsToShow(const Plan& plan, Pass pass) {
+  constexpr size_t kMostGroups = 16;
+  const std::vector<BlockCounts> by_head = CountBlocks(plan, pass);
+  const auto groups = GroupHeads(by_head);
+  if (groups.size() > kMostGroups) return {{"sum of heads", Total(by_head)}};
+  std::vector<std::pair<std::string, BlockCounts>> shown;
+  for (const auto& [counts, heads] : groups) {
+    shown.emplace_back(groups.size() == 1 ? "each head" : Heads(heads, plan.mask.num_heads()),
+                       counts);
+  }
+  return shown;
+}
+
+json::object PassJson(const Plan& plan, Pass pass) {
+  const CompiledPass& compiled = *plan.pass(pass);
+  json::object tables;
+  for (const Field& field : Fields(compiled.info)) {
+    tables[field.name] = {{"dtype", field.dtype},
+                          {"shape", json::array(field.shape.begin(), field.shape.end())},
+                          {"bytes", field.bytes}};
+  }
+  const std::vector<BlockCounts> by_head = CountBlocks(plan, pass);
+  json::array heads;
+  for (const auto& [counts, group] : GroupHeads(by_head)) {
+    json::object entry = CountsJson(counts);
+    entry["heads"] = json::array(group.begin(), group.end());
+    heads.push_back(std::move(entry));
+  }
+  json::object result{{"block_q", compiled.block.q},
+                      {"block_kv", compiled.block.kv},
+                      {"tables", std::move(tables)},
+                      {"blocks", CountsJson(Total(by_head))},
+                      {"blocks_by_head", std::move(heads)}};
+  result["mask_function"] = compiled.mask_function ? json::value(ToString(*compiled.mask_function))
+                                                   : json::value(nullptr);
+  return result;
+}
+
+/// Lines of columns as wide as their widest cell; from column `first_number` on aligned to the
+/// right.
+std::string AlignColumns(const std::vector<std::vector<std::string>>& rows, size_t first_number) {
+  std::vector<size_t> widths(rows.front().size());
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) {
+      text += i == 0 ? "" : "  ";
+      text += i < first_number ? fmt::format("{:<{}}", row[i], widths[i])
+                               : fmt::format("{:>{}}", row[i], widths[i]);
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string ShapeText(const MultiHeadMask& mask) {
+  const Shape shape = mask.shape();
+  return fmt::format("{} q x {} kv, {} head{}", Grouped(shape.q_len), Grouped(shape.kv_len),
+                     Grouped(mask.num_heads()), mask.num_heads() == 1 ? "" : "s");
+}
+
+std::string ShortMaskText(std::string text) {
+  constexpr std::string_view kPrefix = "sha256:";
+  constexpr size_t kDigits = 64, kShown = 12;
+  for (size_t at = text.find(kPrefix); at != std::string::npos; at = text.find(kPrefix, at)) {
+    at += kPrefix.size();
+    const size_t end = std::min(text.find_first_not_of("0123456789abcdef", at), text.size());
+    if (end - at == kDigits) text.replace(at + kShown, kDigits - kShown, "...");
+  }
+  return text;
+}
+
+std::string PassesText(const Plan& plan) {
+  std::vector<std::vector<std::string>> rows = {{"pass", "block", "table shape", "bytes",
+                                                 "blocks of", "full", "partial", "empty",
+                                                 "density"}};
+  for (const Pass pass : kAllPasses) {
+    if (!plan.pass(pass)) continue;
+    const CompiledPass& compiled = *plan.pass(pass);
+    std::vector<std::string> row = {
+        std::string(PassName(pass)), fmt::format("{} x {}", compiled.block.q, compiled.block.kv),
+        TableShapeText(compiled.info), Bytes(TotalBytes(Fields(compiled.info)))};
+    for (const auto& [heads, counts] : GroupsToShow(plan, pass)) {
+      row.resize(4);
+      for (std::string cell : {heads, Grouped(counts.full), Grouped(counts.partial),
+                               Grouped(counts.empty), Percent(counts.density())}) {
+        row.push_back(std::move(cell));
+      }
+      rows.push_back(row);
+      row.assign(4, "");
+    }
+  }
+  return AlignColumns(rows, /*first_number=*/5);
+}
+
+std::string PassText(const Plan& plan, Pass pass) {
+  const CompiledPass& compiled = *plan.pass(pass);
+  const std::vector<Field> fields = Fields(compiled.info);
+  std::string text =
+      fmt::format("{}  block_q {}, block_kv {}, {}\n", PassName(pass), Grouped(compiled.block.q),
+                  Grouped(compiled.block.kv), Bytes(TotalBytes(fields)));
+  for (const Field& field : fields) {
+    text += fmt::format("  {:<20} {:<6} {:<24} {:>14} bytes\n", field.name, field.dtype,
+                        fmt::format("[{}]", fmt::join(field.shape, ", ")), Grouped(field.bytes));
+  }
+  if (compiled.mask_function) {
+    text += fmt::format("  {:<20} {}\n", "mask_function", ToString(*compiled.mask_function));
+  }
+  for (const auto& [heads, counts] : GroupsToShow(plan, pass)) {
+    text += fmt::format("  {:<20} {}\n", heads, CountsText(counts));
+  }
+  return text;
+}
+
+json::object PlanJson(const Plan& plan) {
+  const Shape shape = plan.mask.shape();
+  const PlanOptions& options = plan.options;
+  json::object passes;
+  for (const Pass pass : kAllPasses) {
+    if (plan.pass(pass)) passes[PassName(pass)] = PassJson(plan, pass);
+  }
+  return {{"mask", ToString(plan.mask)},
+          {"q_len", shape.q_len},
+          {"kv_len", shape.kv_len},
+          {"num_heads", plan.mask.num_heads()},
+          {"options",
+           {{"head_shards", options.head_shards},
+            {"q_seq_shards", options.q_seq_shards},
+            {"downcast_smem_data", options.downcast_smem_data},
+            {"shrink_grid", options.shrink_grid},
+            {"use_fused_bwd_kernel", options.use_fused_bwd_kernel}}},
+          {"passes", std::move(passes)}};
+}
+
+json::object CountsJson(const BlockCounts& counts) {
+  return {{"empty", counts.empty},
+          {"partial", counts.partial},
+          {"full", counts.full},
+          {"density", counts.density()}};
+}
+
+json::object DigestsJson(const PlanDigests& digests) {
+  return {{"mask", digests.mask_digest},
+          {"plan", digests.plan_digest},
+          {"content", digests.content_digest}};
+}
+
+const char* SealName(SealState seal) {
+  switch (seal) {
+    case SealState::kValid:
+      return "valid";
+    case SealState::kBroken:
+      return "broken";
+    case SealState::kNotChecked:
+      break;
+  }
+  return "not checked";
+}
+
+std::string ToLine(const json::object& json) { return json::serialize(json) + "\n"; }
+
+}  // namespace splashmask::cli

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// splashmask show: a picture of a plan's blocks.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "splashmask/cli/command.h"
+#include "splashmask/cli/numbers.h"
+#include "splashmask/cli/picture.h"
+#include "splashmask/cli/plan_report.h"
+#include "splashmask/cli/terminal.h"
+#include "splashmask/io/plan_file.h"
+#include "splashmask/masks/print.h"
+#include "splashmask/planner/plan_statistics.h"
+
+namespace json = boost::json;
+
+namespace splashmask::cli {
+
+namespace {
+
+struct Arguments {
+  std::string file;
+  std::string pass = "fwd";
+  int64_t head = 0;
+  std::optional<int> width;
+  std::string colour = "auto";
+  bool json = false;
+};
+
+constexpr const char* kHelp = "Draw the grid of blocks in the terminal";
+
+constexpr const char* kMore =
+    R"(q positions go down, kv positions to the right. A shrunk grid is drawn whole, each block where
+it belongs.
+
+Examples:
+  splashmask show llama.h5
+  splashmask show llama.h5 --pass dkv --head 3 --width 120
+  splashmask show llama.h5 --color always | less -R)";
+
+/// Less holds no picture.
+constexpr int kLeastWidth = 20;
+
+Pass PassOf(const Arguments& arguments) {
+  return *std::find_if(std::begin(kAllPasses), std::end(kAllPasses),
+                       [&](Pass pass) { return PassName(pass) == arguments.pass; });
+}
+
+ColourChoice ColourChoiceOf(const Arguments& arguments) {
+  return arguments.colour == "always"  ? ColourChoice::kAlways
+         : arguments.colour == "never" ? ColourChoice::kNever
+                                       : ColourChoice::kAuto;
+}
+
+/// `text` in at most `width` characters; it is ASCII but for names of files.
+std::string Shorten(const std::string& text, int width) {
+  size_t characters = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool starts_character = (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80;
+    if (starts_character && ++characters > static_cast<size_t>(width) - 3 &&
+        text.size() > static_cast<size_t>(width)) {
+      return text.substr(0, i) + "...";
+    }
+  }
+  return text;
+}
+
+std::string Describe(const Arguments& arguments, const Plan& plan, const BlockGrid& grid) {
+  const BlockShape block = plan.pass(PassOf(arguments))->block;
+  PictureOptions options;
+  options.width = std::max(arguments.width.value_or(StdoutWidth()), kLeastWidth);
+  options.colours = StdoutColours(ColourChoiceOf(arguments));
+  const BlockCounts counts = CountBlocks(grid);
+  const auto part = [&](int64_t count, const char* name) {
+    return fmt::format("{} {} ({})", Grouped(count), name,
+                       Percent(static_cast<double>(count) / static_cast<double>(counts.total())));
+  };
+  const Mask& mask = plan.mask.masks()[static_cast<size_t>(arguments.head)];
+  return fmt::format("{}\n{}, head {} of {}, {} x {} blocks of {} q x {} kv\n\n{}{}, {}, {}\n",
+                     Shorten(ShortMaskText(ToString(mask)), options.width), arguments.pass,
+                     arguments.head, plan.mask.num_heads(), Grouped(grid.q_blocks),
+                     Grouped(grid.kv_blocks), block.q, block.kv, DrawPicture(grid, block, options),
+                     part(counts.full, "full"), part(counts.partial, "partial"),
+                     part(counts.empty, "empty"));
+}
+
+json::object DescribeJson(const Arguments& arguments, const Plan& plan, const BlockGrid& grid) {
+  const BlockShape block = plan.pass(PassOf(arguments))->block;
+  json::array rows;
+  for (int64_t q = 0; q < grid.q_blocks; ++q) {
+    std::string row;
+    for (int64_t kv = 0; kv < grid.kv_blocks; ++kv) {
+      row += static_cast<char>('0' + static_cast<int>(grid.At(q, kv)));
+    }
+    rows.emplace_back(row);
+  }
+  return {{"file", arguments.file},
+          {"pass", arguments.pass},
+          {"head", arguments.head},
+          {"mask", ToString(plan.mask.masks()[static_cast<size_t>(arguments.head)])},
+          {"block_q", block.q},
+          {"block_kv", block.kv},
+          {"blocks", CountsJson(CountBlocks(grid))},
+          {"rows", std::move(rows)}};
+}
+
+ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
+  ReadOptions options;
+  options.progress.stop = &stop;
+  const Plan plan = ReadPlan(arguments.file, options).plan;
+  const BlockGrid grid = LayOutBlocks(plan, PassOf(arguments), arguments.head);
+  WriteStdout(arguments.json ? ToLine(DescribeJson(arguments, plan, grid))
+                             : Describe(arguments, plan, grid));
+  return kDone;
+}
+
+}  // namespace
+
+Command AddShow(CLI::App& app) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("show", kHelp);
+  command->footer(kMore);
+  command->add_option("PLAN", arguments->file, "The plan file")->required()->type_name("");
+  command->add_option("--pass", arguments->pass, "fwd, dq or dkv (default: fwd)")
+      ->check(CLI::IsMember({"fwd", "dq", "dkv"}).description(""))
+      ->type_name("PASS");
+  Arguments& a = *arguments;
+  AddInteger(
+      *command, "--head", "The head, from 0 (default: 0)", [&a](int64_t head) { a.head = head; },
+      0);
+  AddInteger(
+      *command, "--width", "Characters in a line (default: the terminal's)",
+      [&a](int64_t width) { a.width = static_cast<int>(width); }, kLeastWidth, 2000);
+  command
+      ->add_option("--color", arguments->colour,
+                   "auto, always or never (default: auto, in a terminal without NO_COLOR)")
+      ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
+      ->type_name("WHEN");
+  command->add_flag("--json", arguments->json, "Print one JSON object instead of the picture");
+  return {command, [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); }};
+}
+
+}  // namespace splashmask::cli
