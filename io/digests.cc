@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "splashmask/io/plan_file.h"
+#include "splashmask/io/stored_fields.h"
+#include "splashmask/masks/digest.h"
+#include "splashmask/masks/print.h"
+
+namespace splashmask {
+
+namespace {
+
+std::string PlanDigest(const Plan& plan, const std::string& mask_digest) {
+  const PlanOptions& options = plan.options;
+  Sha256 sha;
+  sha.Update("splashmask plan 1\n");
+  sha.Update(fmt::format("mask_digest={}\n", mask_digest));
+  sha.Update("dialect=jax\n");
+  sha.Update(fmt::format("head_shards={}\n", options.head_shards));
+  sha.Update(fmt::format("q_seq_shards={}\n", options.q_seq_shards));
+  sha.Update(fmt::format("downcast_smem_data={}\n", options.downcast_smem_data));
+  sha.Update(fmt::format("shrink_grid={}\n", options.shrink_grid));
+  sha.Update("simplify=false\n");
+  sha.Update(fmt::format("use_fused_bwd_kernel={}\n", options.use_fused_bwd_kernel));
+  for (Pass which : kAllPasses) {
+    const std::optional<CompiledPass>& pass = plan.pass(which);
+    if (!pass) continue;
+    sha.Update(fmt::format("{0}.block_q={1}\n{0}.block_kv={2}\n", PassName(which), pass->block.q,
+                           pass->block.kv));
+  }
+  return sha.HexDigest();
+}
+
+std::string ContentDigest(const Plan& plan) {
+  Sha256 sha;
+  sha.Update("splashmask content 1\n");
+  for (Pass which : kAllPasses) {
+    if (!plan.pass(which)) continue;
+    ForEachField(*plan.pass(which), [&](const StoredField& field) {
+      sha.Update(fmt::format("{}/{} dtype={} shape={}\n", PassName(which), field.name, field.dtype,
+                             fmt::join(field.shape, ",")));
+      sha.Update(field.bytes());
+    });
+  }
+  return sha.HexDigest();
+}
+
+}  // namespace
+
+PlanDigests ComputeDigests(const Plan& plan) {
+  PlanDigests digests;
+  digests.mask_digest = MaskDigest(plan.mask);
+  digests.plan_digest = PlanDigest(plan, digests.mask_digest);
+  digests.content_digest = ContentDigest(plan);
+  return digests;
+}
+
+}  // namespace splashmask
