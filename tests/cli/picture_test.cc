@@ -131,6 +131,10 @@ TEST(PictureTest, EqualLengthsLookEqualWhateverTheBlocks) {
   EXPECT_EQ(square.first, 32u);
   EXPECT_EQ(size(DrawPicture(grid(16, 64), {2048, 512}, {})), square);
   EXPECT_EQ(size(DrawPicture(grid(256, 64), {128, 512}, {})), square);
+  // Twice as long is not twice as many lines, but half as wide.
+  const auto tall = size(DrawPicture(grid(128, 64), {512, 512}, {}));
+  EXPECT_EQ(tall.first, 32u);
+  EXPECT_EQ(square.second - tall.second, 32u);
 }
 
 TEST(PictureTest, ColoursHoldTwoRowsInACharacter) {
@@ -143,6 +147,7 @@ TEST(PictureTest, ColoursHoldTwoRowsInACharacter) {
   EXPECT_THAT(text, Not(HasSubstr("·")));
   const std::string palette = DrawPicture(grid, {512, 512}, {45, Colours::kPalette});
   EXPECT_THAT(palette, HasSubstr("┤\x1b[38;5;69;48;5;236m▀▀▀"));
+  EXPECT_THAT(palette, HasSubstr("\x1b[38;5;215m██\x1b[0m partial"));
   EXPECT_THAT(palette, Not(HasSubstr(";2;")));
   EXPECT_THAT(DrawPicture(grid, {512, 512}, {45, Colours::kNone}), Not(HasSubstr("\x1b")));
 }

@@ -30,6 +30,36 @@ bool IsComputableLeaf(const Mask& mask) {
          std::holds_alternative<node::ChunkedCausal>(mask.node().expr);
 }
 
+// Whether JAX takes two heads for one: the same expression, with q positions equal in value and in
+// bytes (a mask without a reordering has those of its rows, int32).
+bool SameHead(const Mask& a, const Mask& b) {
+  const auto* a_order = std::get_if<node::Reorder>(&a.node().expr);
+  const auto* b_order = std::get_if<node::Reorder>(&b.node().expr);
+  if (a_order != nullptr || b_order != nullptr) {
+    const auto size = [](const node::Reorder* n) {
+      return n == nullptr ? 4 : DTypeSize(n->q_positions.dtype());
+    };
+    const auto position = [](const node::Reorder* n, int64_t row) {
+      return n == nullptr ? row : n->q_positions.At(row);
+    };
+    if (a.shape() != b.shape() || size(a_order) != size(b_order)) return false;
+    for (int64_t row = 0; row < a.shape().q_len; ++row) {
+      if (position(a_order, row) != position(b_order, row)) return false;
+    }
+    return SameHead(a_order == nullptr ? a : a_order->mask, b_order == nullptr ? b : b_order->mask);
+  }
+  const auto* a_not = std::get_if<node::Not>(&a.node().expr);
+  const auto* b_not = std::get_if<node::Not>(&b.node().expr);
+  if (a_not != nullptr && b_not != nullptr) return SameHead(a_not->mask, b_not->mask);
+  const auto* a_two = std::get_if<node::Binary>(&a.node().expr);
+  const auto* b_two = std::get_if<node::Binary>(&b.node().expr);
+  if (a_two != nullptr && b_two != nullptr) {
+    return a_two->op == b_two->op && SameHead(a_two->left, b_two->left) &&
+           SameHead(a_two->right, b_two->right);
+  }
+  return a == b;
+}
+
 DType SmallestType(const Grid& grid) {
   int32_t largest = 0;
   for (const auto& head : grid) {
@@ -84,7 +114,8 @@ class NaivePassBuilder {
   void UniquifyHeads() {
     for (int64_t head = 0; head < mask_.num_heads(); ++head) {
       const Mask& head_mask = mask_.masks()[head];
-      auto found = std::find(masks_.begin(), masks_.end(), head_mask);
+      auto found = std::find_if(masks_.begin(), masks_.end(),
+                                [&](const Mask& seen) { return SameHead(seen, head_mask); });
       mask_of_head_.push_back(found - masks_.begin());
       if (found == masks_.end()) {
         masks_.push_back(head_mask);

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compiles a fixed set of masks and certifies each plan. Exits 0 when all are proven, 1 at the
+// first mismatch, which it prints, and 2 when the library threw.
+
+#include <cstdint>
+#include <cstdio>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "splashmask/masks/error.h"
+#include "splashmask/masks/mask.h"
+#include "splashmask/planner/certify/certify.h"
+#include "splashmask/planner/compile/compile.h"
+#include "tests/support/random_case.h"
+
+namespace splashmask {
+namespace {
+
+constexpr uint64_t kRandomCases = 3000;
+
+bool Proven(const char* name, uint64_t number, const MultiHeadMask& mask, CompileOptions options) {
+  options.threads = 1;
+  const Certificate certificate = Certify(Compile(mask, options), {.threads = 1});
+  if (certificate.mismatch) {
+    std::printf("%s %llu: %s\n", name, static_cast<unsigned long long>(number),
+                certificate.mismatch->ToString().c_str());
+    return false;
+  }
+  EmptyRanges empty_rows;
+  for (const EmptyLines& lines : certificate.empty) {
+    if (lines.head == 0) empty_rows = lines.rows;
+  }
+  if (EmptyRows(mask.masks().front(), 1) != empty_rows) {
+    std::printf("%s %llu: EmptyRows differs from the certificate\n", name,
+                static_cast<unsigned long long>(number));
+    return false;
+  }
+  return true;
+}
+
+// Every row next to rows from elsewhere: no rectangle of rows has a class, so runs are read.
+Positions Scattered(Shape shape) {
+  std::vector<int64_t> positions;
+  for (int64_t row = 0; row < shape.q_len; ++row) positions.push_back(row * 769 % shape.q_len);
+  return Positions::FromArray(Array::FromVector(positions));
+}
+
+// Random cases are small; these have rows of many blocks, and blocks of many words.
+bool LargeCasesProven() {
+  const Shape shape{1536, 2048};
+  std::vector<Mask> masks = {
+      Mask::Full(shape),
+      Mask::Causal(shape, 300) & Mask::Local(shape, 500, 100),
+      (Mask::Causal(shape) | Mask::Prefix(shape, 200)) - Mask::Stride(shape, 64, 3),
+      Mask::Documents(shape, {100, 0, 700, 300}) ^ Mask::KvRange(shape, 90, 130),
+      (Mask::ChunkedCausal(shape, 250) | Mask::QRange(shape, 1000, 1100))
+          .Reorder(Positions::Zigzag(4)),
+      ~Mask::Causal(shape).Reorder(Positions::Striped(8)),
+      (Mask::KvRange(shape, 1, 2048) & Mask::Local(shape, 700, 0)).Reorder(Scattered(shape)),
+      (~Mask::KvRange(shape, 100, 101)).Reorder(Scattered(shape)),
+      (Mask::KvRange(shape, 64, 640) - Mask::KvRange(shape, 512, 513)).Reorder(Scattered(shape)),
+      (Mask::Local(shape, 100, 0) ^ Mask::Prefix(shape, 256)).Reorder(Scattered(shape)),
+  };
+  std::mt19937_64 random(1);
+  while (masks.size() < 40) {
+    masks.push_back(RandomMask(random, shape, 2).Reorder(Scattered(shape)));
+  }
+  uint64_t number = 0;
+  for (const Mask& mask : masks) {
+    for (const BlockShape block : {BlockShape{128, 128}, BlockShape{256, 16}}) {
+      CompileOptions options;
+      options.fwd = options.dq = options.dkv = block;
+      if (!Proven("large case", number++, MultiHeadMask(mask, 2), options)) return false;
+    }
+  }
+  return true;
+}
+
+bool RandomCasesProven() {
+  for (uint64_t seed = 0; seed < kRandomCases; ++seed) {
+    RandomCase random_case = MakeRandomCase(seed);
+    if (!Proven("random case", seed, random_case.mask, random_case.options)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+}  // namespace splashmask
+
+int main() {
+  try {
+    return splashmask::RandomCasesProven() && splashmask::LargeCasesProven() ? 0 : 1;
+  } catch (const splashmask::Error& error) {
+    std::printf("%s\n", error.what());
+    return 2;
+  }
+}
