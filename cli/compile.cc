@@ -132,8 +132,9 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   CompileOptions options = ToOptions(arguments);
   options.progress = bar.Step("compile");
   const MultiHeadMask mask = ParseMaskArgument(arguments);
-  // First, as it refuses what is too large for anything.
+  // Before the rows, as it refuses what is too large for anything.
   const Plan plan = Compile(mask, options);
+  bar.Wipe();
   const std::vector<EmptyLinesOfHeads> empty = CheckEmptyRows(arguments, mask);
   const PlanDigests digests = ComputeDigests(plan);
   std::optional<int64_t> file_bytes;

@@ -50,7 +50,7 @@ struct Axes {
   Axis q, kv;
 };
 
-Axes FitAxes(const BlockGrid& grid, BlockShape block, int64_t columns) {
+Axes FitAxes(const BlockClassGrid& grid, BlockShape block, int64_t columns) {
   // A block never takes more than this many columns: a picture of four blocks is small.
   constexpr int64_t kMostScale = 8;
   const double ratio =
@@ -77,7 +77,7 @@ struct Cell {
   friend bool operator==(const Cell&, const Cell&) = default;
 };
 
-Cell Sample(const BlockGrid& grid, const Axes& axes, int64_t row, int64_t column) {
+Cell Sample(const BlockClassGrid& grid, const Axes& axes, int64_t row, int64_t column) {
   const auto [q_begin, q_end] = axes.q.Blocks(row);
   const auto [kv_begin, kv_end] = axes.kv.Blocks(column);
   int64_t counts[3] = {};
@@ -222,7 +222,8 @@ std::string Legend(const Axes& axes, const PictureOptions& options) {
 
 }  // namespace
 
-std::string DrawPicture(const BlockGrid& grid, BlockShape block, const PictureOptions& options) {
+std::string DrawPicture(const BlockClassGrid& grid, BlockShape block,
+                        const PictureOptions& options) {
   const size_t margin = std::max(Grouped(grid.q_blocks * block.q).size(), size_t{2}) + 1;
   const auto labels_and_frame = static_cast<int64_t>(margin) + 3;
   const Axes axes = FitAxes(grid, block, std::max<int64_t>(options.width - labels_and_frame, 4));

@@ -25,6 +25,7 @@ struct PictureOptions {
 /// the top, and a legend below. A character is taken to be twice as tall as wide, so that equal
 /// lengths look equal; very long shapes are squeezed, and the legend tells the scale. With colours
 /// a character holds two cells of the picture, one above the other; without, the mean of both.
-std::string DrawPicture(const BlockGrid& grid, BlockShape block, const PictureOptions& options);
+std::string DrawPicture(const BlockClassGrid& grid, BlockShape block,
+                        const PictureOptions& options);
 
 }  // namespace splashmask::cli

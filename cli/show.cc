@@ -72,7 +72,7 @@ std::string Shorten(const std::string& text, int width) {
   return text;
 }
 
-std::string Describe(const Arguments& arguments, const Plan& plan, const BlockGrid& grid) {
+std::string Describe(const Arguments& arguments, const Plan& plan, const BlockClassGrid& grid) {
   const BlockShape block = plan.pass(PassOf(arguments))->block;
   PictureOptions options;
   options.width = std::max(arguments.width.value_or(StdoutWidth()), kLeastWidth);
@@ -91,7 +91,8 @@ std::string Describe(const Arguments& arguments, const Plan& plan, const BlockGr
                      part(counts.empty, "empty"));
 }
 
-json::object DescribeJson(const Arguments& arguments, const Plan& plan, const BlockGrid& grid) {
+json::object DescribeJson(const Arguments& arguments, const Plan& plan,
+                          const BlockClassGrid& grid) {
   const BlockShape block = plan.pass(PassOf(arguments))->block;
   json::array rows;
   for (int64_t q = 0; q < grid.q_blocks; ++q) {
@@ -115,7 +116,7 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   ReadOptions options;
   options.progress.stop = &stop;
   const Plan plan = ReadPlan(arguments.file, options).plan;
-  const BlockGrid grid = LayOutBlocks(plan, PassOf(arguments), arguments.head);
+  const BlockClassGrid grid = LayOutBlocks(plan, PassOf(arguments), arguments.head);
   WriteStdout(arguments.json ? ToLine(DescribeJson(arguments, plan, grid))
                              : Describe(arguments, plan, grid));
   return kDone;

@@ -6,6 +6,8 @@
 
 #include <mutex>
 
+#include "splashmask/io/hdf5_internal.h"
+
 namespace splashmask::hdf5 {
 
 namespace {
@@ -36,7 +38,7 @@ Handle AccessList(DriverFile* driver) {
   // The oldest format that has checksums, and one only: the same plan gives the same bytes.
   const bool good = fapl && H5Pset_libver_bounds(fapl.get(), H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0 &&
                     H5Pset_fclose_degree(fapl.get(), H5F_CLOSE_SEMI) >= 0 &&
-                    UseDriver(fapl.get(), driver) >= 0;
+                    UseDriver(fapl.get(), driver);
   return good ? std::move(fapl) : Handle();
 }
 

@@ -6,8 +6,6 @@
 // HDF5 may be built without thread safety, so every call here holds one mutex. A host program that
 // uses the same HDF5 library must not call it from another thread at the same time.
 
-#include <hdf5.h>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -32,36 +30,24 @@ struct Context {
   [[noreturn]] void Fail(const std::string& what) const;
 };
 
-/// Holds the mutex and keeps HDF5 from printing while it lives.
-class Lock {
- public:
-  Lock();
-  ~Lock();
-  Lock(const Lock&) = delete;
-
- private:
-  H5E_auto2_t print_ = nullptr;
-  void* print_data_ = nullptr;
-};
-
 /// An HDF5 identifier that releases itself.
 class Handle {
  public:
   Handle() = default;
-  explicit Handle(hid_t id) : id_(id) {}
-  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, H5I_INVALID_HID)) {}
+  explicit Handle(int64_t id) : id_(id) {}
+  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)) {}
   Handle& operator=(Handle&& other) noexcept {
     std::swap(id_, other.id_);
     return *this;
   }
   ~Handle();
 
-  hid_t get() const { return id_; }
-  hid_t release() { return std::exchange(id_, H5I_INVALID_HID); }
+  int64_t get() const { return id_; }
+  int64_t release() { return std::exchange(id_, -1); }
   explicit operator bool() const { return id_ >= 0; }
 
  private:
-  hid_t id_ = H5I_INVALID_HID;
+  int64_t id_ = -1;
 };
 
 /// A group or a dataset, which both carry attributes. Readers throw when an attribute is absent or
@@ -95,7 +81,8 @@ class Object {
   Object(std::shared_ptr<const Context> context, Handle id, std::string path)
       : context_(std::move(context)), id_(std::move(id)), path_(std::move(path)) {}
 
-  void CreateAttribute(const std::string& name, hid_t type, hid_t space, const void* value) const;
+  void CreateAttribute(const std::string& name, int64_t type, int64_t space,
+                       const void* value) const;
   Handle OpenAttribute(const std::string& name) const;
 
   std::shared_ptr<const Context> context_;
@@ -148,8 +135,8 @@ class Group : public Object {
   Extent CreateText(const std::string& name, int64_t bytes) const;
 
  private:
-  Handle OpenMember(const std::string& name, H5I_type_t type, const char* kind) const;
-  std::pair<Dataset, Extent> Create(const std::string& name, hid_t type, hid_t space,
+  Handle OpenMember(const std::string& name, bool is_group) const;
+  std::pair<Dataset, Extent> Create(const std::string& name, int64_t type, int64_t space,
                                     int64_t bytes) const;
   std::string MemberPath(const std::string& name) const;
 };

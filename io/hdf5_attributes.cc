@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "splashmask/io/hdf5.h"
-#include "splashmask/io/hdf5_types.h"
+#include "splashmask/io/hdf5_internal.h"
 
 namespace splashmask::hdf5 {
 
@@ -114,7 +114,7 @@ std::string Object::TextAttribute(const std::string& name) const {
   return copy;
 }
 
-void Object::CreateAttribute(const std::string& name, hid_t type, hid_t space,
+void Object::CreateAttribute(const std::string& name, int64_t type, int64_t space,
                              const void* value) const {
   const Handle attribute(
       H5Acreate2(id_.get(), name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/io/hdf5_driver.h"
 
+#include <hdf5.h>
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -160,12 +162,12 @@ H5FD_class_t MakeClass() {
 
 }  // namespace
 
-herr_t UseDriver(hid_t fapl, DriverFile* file) {
+bool UseDriver(int64_t fapl, DriverFile* file) {
   static const H5FD_class_t driver = MakeClass();
   static hid_t id = H5I_INVALID_HID;
   if (H5Iget_type(id) != H5I_VFL) id = H5FDregister(&driver);  // once, or again after H5close()
   const DriverInfo info{file};
-  return H5Pset_driver(fapl, id, &info);
+  return H5Pset_driver(fapl, id, &info) >= 0;
 }
 
 }  // namespace splashmask::hdf5

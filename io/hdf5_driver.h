@@ -7,8 +7,7 @@
 // as on a full disk: this driver keeps the first error for us and lets HDF5 finish. And it stops
 // HDF5 from parsing a damaged global heap, where 1.10 hangs.
 
-#include <hdf5.h>
-
+#include <cstdint>
 #include <optional>
 
 #include "splashmask/io/posix_file.h"
@@ -22,8 +21,8 @@ struct DriverFile {
   std::optional<Error> failure;  ///< The first error that reading or writing met.
 };
 
-/// Makes files opened or created with the access list `fapl` live in `file`. Call it with HDF5's
-/// lock (hdf5.cc) held.
-herr_t UseDriver(hid_t fapl, DriverFile* file);
+/// Makes files opened or created with the access list `fapl` live in `file`; false when HDF5
+/// refuses. Call it with HDF5's lock (hdf5_internal.h) held.
+bool UseDriver(int64_t fapl, DriverFile* file);
 
 }  // namespace splashmask::hdf5

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "splashmask/io/hdf5.h"
-#include "splashmask/io/hdf5_types.h"
+#include "splashmask/io/hdf5_internal.h"
 
 namespace splashmask::hdf5 {
 
@@ -141,14 +141,15 @@ bool Group::Has(const std::string& name) const {
   return H5Lexists(id_.get(), name.c_str(), H5P_DEFAULT) > 0;
 }
 
-Handle Group::OpenMember(const std::string& name, H5I_type_t type, const char* kind) const {
-  H5L_info_t link;
+Handle Group::OpenMember(const std::string& name, bool is_group) const {
+  const char* kind = is_group ? "group" : "dataset";
   if (!Has(name)) Fail(fmt::format("expected a {} '{}', got none", kind, name));
+  H5L_info_t link;
   if (H5Lget_info(id_.get(), name.c_str(), &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD) {
     Fail(fmt::format("expected a {} '{}', got a link to elsewhere", kind, name));
   }
   Handle id(H5Oopen(id_.get(), name.c_str(), H5P_DEFAULT));
-  if (!id || H5Iget_type(id.get()) != type) {
+  if (!id || H5Iget_type(id.get()) != (is_group ? H5I_GROUP : H5I_DATASET)) {
     Fail(fmt::format("expected a {} '{}', got something else", kind, name));
   }
   return id;
@@ -156,12 +157,12 @@ Handle Group::OpenMember(const std::string& name, H5I_type_t type, const char* k
 
 Group Group::OpenGroup(const std::string& name) const {
   const Lock lock;
-  return Group(context_, OpenMember(name, H5I_GROUP, "group"), MemberPath(name));
+  return Group(context_, OpenMember(name, /*is_group=*/true), MemberPath(name));
 }
 
 Dataset Group::OpenDataset(const std::string& name) const {
   const Lock lock;
-  return Dataset(context_, OpenMember(name, H5I_DATASET, "dataset"), MemberPath(name));
+  return Dataset(context_, OpenMember(name, /*is_group=*/false), MemberPath(name));
 }
 
 Group Group::CreateGroup(const std::string& name) const {
@@ -179,7 +180,7 @@ Group Group::CreateGroup(const std::string& name) const {
   return Group(context_, std::move(id), MemberPath(name));
 }
 
-std::pair<Dataset, Extent> Group::Create(const std::string& name, hid_t type, hid_t space,
+std::pair<Dataset, Extent> Group::Create(const std::string& name, int64_t type, int64_t space,
                                          int64_t bytes) const {
   const Handle list(H5Pcreate(H5P_DATASET_CREATE));
   Handle id;

@@ -108,14 +108,14 @@ std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass) {
   return by_head;
 }
 
-BlockGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head) {
+BlockClassGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head) {
   const PassTables tables(plan, pass);
   if (head < 0 || head >= tables.num_heads) {
     throw Error(
         ErrorCode::kInvalidArgument,
         fmt::format("[statistics] expected a head in 0..{}, got {}", tables.num_heads - 1, head));
   }
-  BlockGrid grid{tables.q_blocks, tables.kv_blocks, {}};
+  BlockClassGrid grid{tables.q_blocks, tables.kv_blocks, {}};
   grid.classes.resize(static_cast<size_t>(grid.q_blocks * grid.kv_blocks), BlockClass::kEmpty);
   const int64_t leading = tables.Leading(head);
   for (int64_t row = 0; row < tables.block_mask->shape()[1]; ++row) {
@@ -142,7 +142,7 @@ BlockGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head) {
   return grid;
 }
 
-BlockCounts CountBlocks(const BlockGrid& grid) {
+BlockCounts CountBlocks(const BlockClassGrid& grid) {
   BlockCounts counts;
   for (const BlockClass block : grid.classes) {
     counts.empty += block == BlockClass::kEmpty;

@@ -25,7 +25,7 @@ struct BlockCounts {
 };
 
 /// One head's whole grid, q_blocks rows by kv_blocks columns, whether or not its tables are shrunk.
-struct BlockGrid {
+struct BlockClassGrid {
   int64_t q_blocks = 0, kv_blocks = 0;
   std::vector<BlockClass> classes;  ///< [q_blocks, kv_blocks], C order.
 
@@ -41,9 +41,9 @@ std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass);
 /// The grid of one head. Its rows are q positions as the mask has them, in every pass; a shrunk
 /// table's blocks are put back where data_next says they belong. Throws as CountBlocks does, and
 /// kInvalidArgument for a head that is not in [0, num_heads).
-BlockGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head);
+BlockClassGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head);
 
 /// The counts of a grid.
-BlockCounts CountBlocks(const BlockGrid& grid);
+BlockCounts CountBlocks(const BlockClassGrid& grid);
 
 }  // namespace splashmask

@@ -22,7 +22,8 @@ struct HeadMasks {
   std::vector<int> Shard(int64_t shard) const;
 };
 
-/// Groups the heads as JAX does: masks are compared by their HeadIdentity. `head_shards` divides the heads.
+/// Groups the heads as JAX does: masks are compared by their HeadIdentity. `head_shards` divides
+/// the heads.
 HeadMasks GroupHeads(const MultiHeadMask& mask, int64_t head_shards);
 
 }  // namespace splashmask

@@ -19,16 +19,16 @@ using ::testing::Not;
 constexpr BlockClass kEmpty = BlockClass::kEmpty, kPartial = BlockClass::kPartial,
                      kFull = BlockClass::kFull;
 
-BlockGrid Grid(int64_t q_blocks, int64_t kv_blocks,
-               const std::function<BlockClass(int64_t, int64_t)>& block) {
-  BlockGrid grid{q_blocks, kv_blocks, {}};
+BlockClassGrid Grid(int64_t q_blocks, int64_t kv_blocks,
+                    const std::function<BlockClass(int64_t, int64_t)>& block) {
+  BlockClassGrid grid{q_blocks, kv_blocks, {}};
   for (int64_t q = 0; q < q_blocks; ++q) {
     for (int64_t kv = 0; kv < kv_blocks; ++kv) grid.classes.push_back(block(q, kv));
   }
   return grid;
 }
 
-BlockGrid Causal(int64_t blocks) {
+BlockClassGrid Causal(int64_t blocks) {
   return Grid(blocks, blocks, [](int64_t q, int64_t kv) {
     return q == kv ? kPartial : q > kv ? kFull : kEmpty;
   });
@@ -138,7 +138,7 @@ TEST(PictureTest, EqualLengthsLookEqualWhateverTheBlocks) {
 }
 
 TEST(PictureTest, ColoursHoldTwoRowsInACharacter) {
-  const BlockGrid grid =
+  const BlockClassGrid grid =
       Grid(32, 32, [](int64_t q, int64_t) { return q % 2 == 0 ? kFull : kEmpty; });
   const std::string text = DrawPicture(grid, {512, 512}, {45, Colours::kTrueColour});
   // Upper cell full, lower cell empty, through the whole line: one colour change, then a reset.
@@ -153,7 +153,7 @@ TEST(PictureTest, ColoursHoldTwoRowsInACharacter) {
 }
 
 TEST(PictureTest, AnOddLastRowHasNoLowerHalf) {
-  const BlockGrid grid = Grid(3, 31, [](int64_t, int64_t) { return kFull; });
+  const BlockClassGrid grid = Grid(3, 31, [](int64_t, int64_t) { return kFull; });
   const std::string text = DrawPicture(grid, {512, 512}, {40, Colours::kTrueColour});
   const auto lines = Lines(text);
   ASSERT_EQ(lines.size(), 2u + 2u + 3u);

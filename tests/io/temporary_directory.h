@@ -3,6 +3,7 @@
 // A directory for one test, and whole files as strings.
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -12,11 +13,16 @@
 
 namespace splashmask {
 
-/// Removed with everything in it.
+/// Removed with everything in it. In memory where the system has a place for that: the tests write
+/// thousands of files.
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "splashmask-io-XXXXXX").string();
+    const std::filesystem::path memory = "/dev/shm";
+    const bool in_memory = access(memory.c_str(), W_OK) == 0;
+    std::string name =
+        ((in_memory ? memory : std::filesystem::temp_directory_path()) / "splashmask-io-XXXXXX")
+            .string();
     path_ = mkdtemp(name.data());
   }
   TemporaryDirectory(const TemporaryDirectory&) = delete;

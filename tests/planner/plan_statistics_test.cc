@@ -60,7 +60,7 @@ TEST(PlanStatisticsTest, LaysOutAndCountsTheBlocksOfTheMask) {
       ASSERT_EQ(static_cast<int64_t>(counts.size()), plan.mask.num_heads());
       for (int64_t head = 0; head < plan.mask.num_heads(); ++head) {
         const auto cells = NaiveCells(plan.mask.masks()[static_cast<size_t>(head)]);
-        const BlockGrid grid = LayOutBlocks(plan, pass, head);
+        const BlockClassGrid grid = LayOutBlocks(plan, pass, head);
         ASSERT_EQ(grid.q_blocks, shape.q_len / block.q);
         ASSERT_EQ(grid.kv_blocks, shape.kv_len / block.kv);
         BlockCounts expected;
@@ -97,7 +97,8 @@ TEST(PlanStatisticsTest, RefusesWhatThePlanDoesNotHave) {
   ExpectError(ErrorCode::kInvalidArgument, "expected a head in 0..1, got -1",
               [&] { LayOutBlocks(plan, Pass::kFwd, -1); });
   plan.dq.reset();
-  ExpectError(ErrorCode::kInvalidArgument, "expected a plan with the pass dq, got one with fwd, dkv",
+  ExpectError(ErrorCode::kInvalidArgument,
+              "expected a plan with the pass dq, got one with fwd, dkv",
               [&] { CountBlocks(plan, Pass::kDq); });
 }
 

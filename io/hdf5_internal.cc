@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "splashmask/io/hdf5_types.h"
+#include "splashmask/io/hdf5_internal.h"
 
 namespace splashmask::hdf5 {
 
