@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times Compile beside JAX's process_mask in one run, and prints the table of docs/benchmarks.md.
 
-  PYTHONPATH=build/bench/python bench/compare_with_jax.py build/bench/bench/compile_benchmark
+  tools/bench
 
 Every field of our tables is compared with JAX's before anything is timed. JAX takes a few minutes.
 """

@@ -24,6 +24,8 @@ class ArraysTest : public testing::Test {
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   }
 
+  ~ArraysTest() override { Finish(); }
+
   // Writes a dataset of `stored` type from values in `memory` type.
   template <typename T>
   void Put(const std::string& name, hid_t stored, hid_t memory, std::vector<hsize_t> shape,

@@ -14,6 +14,9 @@
 #include "tests/io/sample_plans.h"
 #include "tests/io/temporary_directory.h"
 
+// HDF5 1.10 loses a few hundred bytes each time it refuses a damaged object header.
+extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5\n"; }
+
 namespace splashmask {
 namespace {
 
@@ -236,17 +239,39 @@ TEST_F(SealTest, FlippedBitsReadSafelyWithoutTheSeal) {
   ReadOptions options;
   options.seal = ReadOptions::Seal::kReport;
   std::mt19937 random(21);
-  for (int i = 0; i < 1500; ++i) {
-    const size_t bit = 8 * 512 + random() % (8 * (whole_.size() - 512));
-    std::string bytes = whole_;
-    bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << (bit % 8)));
-    WriteFile(path_, bytes);
-    try {
-      EXPECT_EQ(ReadPlan(path_, options).seal, SealState::kBroken);
-    } catch (const Error& error) {
-      EXPECT_EQ(ErrorCodeName(error.code()), "Damaged") << error.what();
+  for (const std::string name : {"tables", "nodes", "many_arrays"}) {
+    WritePlan(SamplePlanNamed(name), path_);
+    whole_ = ReadFile(path_);
+    for (int i = 0; i < 700; ++i) {
+      const size_t bit = 8 * 512 + random() % (8 * (whole_.size() - 512));
+      std::string bytes = whole_;
+      bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << (bit % 8)));
+      WriteFile(path_, bytes);
+      try {
+        EXPECT_EQ(ReadPlan(path_, options).seal, SealState::kBroken);
+      } catch (const Error& error) {
+        EXPECT_EQ(ErrorCodeName(error.code()), "Damaged") << error.what();
+      }
     }
   }
+}
+
+// Whatever happened, HDF5 has no file open and neither have we.
+TEST_F(SealTest, NothingStaysOpen) {
+  const auto open_files = [] {
+    const std::filesystem::directory_iterator all("/proc/self/fd");
+    return std::distance(begin(all), end(all));
+  };
+  const auto before = open_files();
+  ReadPlan(path_);
+  EditPlan(path_, true, [](hid_t file) { DropObject(file, "/fwd/data_next"); });
+  ExpectError(ErrorCode::kDamaged, "content_digest", [&] { ReadPlan(path_); });
+  EditPlan(path_, true, [](hid_t file) { PutInt(file, "/dkv", "block_q", 5); });
+  ExpectError(ErrorCode::kDamaged, "expected block_q (5) to divide 24", [&] { ReadPlan(path_); });
+  WriteFile(path_, "no plan");
+  ExpectError(ErrorCode::kNotAPlan, "", [&] { ReadPlan(path_); });
+  EXPECT_EQ(open_files(), before);
+  EXPECT_EQ(H5Fget_obj_count(static_cast<hid_t>(H5F_OBJ_ALL), H5F_OBJ_FILE), 0);
 }
 
 TEST_F(SealTest, ReadingStopsWhenAsked) {

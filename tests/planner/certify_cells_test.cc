@@ -75,7 +75,7 @@ std::vector<Mask> AnalyticLeaves(Shape shape) {
   for (int64_t chunk : {int64_t{1}, int64_t{3}, int64_t{64}, int64_t{65}, kMax}) {
     leaves.push_back(Mask::ChunkedCausal(shape, chunk));
   }
-  for (int64_t step = 1; step <= 130; step += step < 66 ? 1 : 21) {
+  for (int64_t step : {1, 2, 3, 7, 8, 31, 32, 33, 63, 64, 65, 66, 100, 127, 128, 129}) {
     leaves.push_back(Mask::Stride(shape, step, step / 2));
   }
   leaves.push_back(Mask::Stride(shape, kMax, 0));
@@ -104,7 +104,7 @@ constexpr int64_t kWidths[] = {1, 2, 7, 8, 9, 62, 63, 64, 65, 66, 126, 127, 128,
 
 TEST(CertifyCellsTest, EveryLeafAtEveryWidth) {
   for (int64_t kv_len : kWidths) {
-    for (int64_t q_len : {3, 66}) {
+    for (int64_t q_len : {3, 24}) {
       const Shape shape{q_len, kv_len};
       for (const Mask& leaf : ArrayLeaves(shape))
         ASSERT_NO_FATAL_FAILURE(ExpectWordsEqualCells(leaf));
@@ -176,7 +176,7 @@ TEST(CertifyCellsTest, DeepestExpression) {
 }
 
 TEST(CertifyCellsTest, RandomExpressions) {
-  for (uint64_t seed = 0; seed < 400; ++seed) {
+  for (uint64_t seed = 0; seed < 250; ++seed) {
     std::mt19937_64 random(seed);
     const Shape shape{4 + static_cast<int64_t>(random() % 40),
                       kWidths[random() % std::size(kWidths)]};
