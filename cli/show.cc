@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,8 +48,7 @@ Examples:
 constexpr int kLeastWidth = 20;
 
 Pass PassOf(const Arguments& arguments) {
-  return *std::find_if(std::begin(kAllPasses), std::end(kAllPasses),
-                       [&](Pass pass) { return PassName(pass) == arguments.pass; });
+  return arguments.pass == "dq" ? Pass::kDq : arguments.pass == "dkv" ? Pass::kDkv : Pass::kFwd;
 }
 
 ColourChoice ColourChoiceOf(const Arguments& arguments) {
