@@ -15,8 +15,10 @@ BlockStore::BlockStore(BlockShape block, Keep keep) : block_(block), keep_(keep)
 
 void BlockStore::Reserve(int64_t count) {
   if (count <= capacity_) return;
-  const int64_t each = (keep_.bits ? bits_bytes() : 0) + (keep_.transpose ? transpose_bytes() : 0);
-  const int64_t capacity = std::max(count, std::min(2 * capacity_, capacity_ + (64 << 20) / each));
+  const int64_t each = std::max<int64_t>(
+      1, (keep_.bits ? bits_bytes() : 0) + (keep_.transpose ? transpose_bytes() : 0));
+  const int64_t capacity =
+      std::max(count, std::min(2 * capacity_, capacity_ + (int64_t{64} << 20) / each));
   const int64_t available = AvailableMemory();
   if ((count - capacity_) * each > available) {
     throw Error(ErrorCode::kTooLarge,
