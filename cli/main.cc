@@ -3,6 +3,7 @@
 // exit code and a message.
 
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <sstream>
@@ -84,4 +85,9 @@ ExitCode Main(int argc, char** argv) {
 
 }  // namespace splashmask::cli
 
-int main(int argc, char** argv) { return splashmask::cli::Main(argc, argv); }
+int main(int argc, char** argv) {
+  const splashmask::cli::ExitCode code = splashmask::cli::Main(argc, argv);
+  // HDF5 loses memory when it meets damage, and on the usual way out it would complain of that.
+  if (code == splashmask::cli::kDamagedOrIo) std::quick_exit(code);
+  return code;
+}

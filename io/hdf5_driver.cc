@@ -48,12 +48,11 @@ bool IsSoundGlobalHeap(std::span<const std::byte> block) {
       LoadInt(block, 8, 8) != kBlock) {
     return false;
   }
-  int64_t last = 0;
   for (size_t at = kHeader; at + kHeader <= block.size();) {
     const int64_t number = LoadInt(block, at, 2), size = LoadInt(block, at + 8, 8);
     const auto room = static_cast<int64_t>(block.size() - at);
     if (number == 0) return size == room;
-    if (number != ++last || size < 0 || size > room - static_cast<int64_t>(kHeader)) return false;
+    if (size < 0 || size > room - static_cast<int64_t>(kHeader)) return false;
     at += kHeader + static_cast<size_t>(size + 7) / 8 * 8;
   }
   return true;

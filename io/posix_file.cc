@@ -53,10 +53,9 @@ PosixFile PosixFile::OpenForReading(const std::string& path, std::string op) {
   struct stat status;
   if (fstat(fd, &status) != 0) file.ThrowErrno("cannot ask for the file's size");
   if (!S_ISREG(status.st_mode)) {
-    throw Error(ErrorCode::kIo, file.Message(fmt::format("expected a regular file, got {}",
-                                                         S_ISDIR(status.st_mode) ? "a directory"
-                                                                                 : "a device, pipe "
-                                                                                   "or socket")));
+    const char* got = S_ISDIR(status.st_mode) ? "a directory" : "a device, pipe or socket";
+    throw Error(ErrorCode::kInvalidArgument,
+                file.Message(fmt::format("expected a regular file, got {}", got)));
   }
   return file;
 }

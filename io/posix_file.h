@@ -17,7 +17,8 @@ namespace splashmask {
 /// and writing at offsets is safe from many threads.
 class PosixFile {
  public:
-  /// Throws kNotFound, and kIo for anything that is not a regular file or cannot be opened.
+  /// Throws kNotFound, kInvalidArgument for anything that is not a regular file, and kIo for one
+  /// that cannot be opened.
   static PosixFile OpenForReading(const std::string& path, std::string op);
   /// Creates `path` for reading and writing with permissions 0666 & ~umask; nullopt when it exists.
   /// `name` stands for the file in messages. Throws kIo.

@@ -73,6 +73,11 @@ int64_t AvailableMemory() {
   return group > 0 ? std::min(available, group) : available;
 }
 
+bool FitsInMemory(ByteCount bytes) {
+  constexpr ByteCount kAlways = ByteCount{16} << 20;
+  return bytes <= kAlways || bytes <= static_cast<ByteCount>(AvailableMemory());
+}
+
 GrowingBuffer::~GrowingBuffer() {
   if (data_ != nullptr) munmap(data_, static_cast<size_t>(capacity_));
 }

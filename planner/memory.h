@@ -15,6 +15,12 @@ std::shared_ptr<std::byte> AllocateBytes(int64_t bytes);
 /// Bytes that this process may still take without the system running short.
 int64_t AvailableMemory();
 
+/// The size of what may be far too large.
+__extension__ typedef unsigned __int128 ByteCount;
+
+/// Whether AvailableMemory() suffices for `bytes`; not asked for what every system has.
+bool FitsInMemory(ByteCount bytes);
+
 /// Memory that grows in place or by moving pages, never by copying.
 class GrowingBuffer {
  public:

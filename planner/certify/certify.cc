@@ -16,7 +16,7 @@
 #include "splashmask/planner/certify/heads.h"
 #include "splashmask/planner/certify/pass_check.h"
 #include "splashmask/planner/memory.h"
-#include "splashmask/planner/run_with_threads.h"
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/compile/block_grid.h"
 
-#include <tbb/blocked_range.h>
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 #include <boost/container/small_vector.hpp>
 #include <utility>
+
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 
@@ -130,16 +129,13 @@ DraftGrid ClassifyBlocks(const Analysis& analysis, BlockShape block, const Progr
 
   std::vector<DraftRow> drafts(static_cast<size_t>(rows));
   constexpr int64_t kBand = 32;
-  tbb::parallel_for(tbb::blocked_range<int64_t>(0, (rows + kBand - 1) / kBand),
-                    [&](const tbb::blocked_range<int64_t>& bands) {
-                      progress.ThrowIfStopped();
-                      Band band(analysis, block, runs_are_few, drafts.data());
-                      for (int64_t b = bands.begin(); b < bands.end(); ++b) {
-                        band.Classify(b * kBand, std::min(rows, (b + 1) * kBand), columns);
-                      }
-                      counters.rectangles += band.rectangles();
-                      counters.runs += band.runs();
-                    });
+  ParallelFor((rows + kBand - 1) / kBand, [&](int64_t i) {
+    progress.ThrowIfStopped();
+    Band band(analysis, block, runs_are_few, drafts.data());
+    band.Classify(i * kBand, std::min(rows, (i + 1) * kBand), columns);
+    counters.rectangles += band.rectangles();
+    counters.runs += band.runs();
+  });
 
   DraftGrid grid;
   grid.row_begin.reserve(static_cast<size_t>(rows) + 1);

@@ -19,13 +19,12 @@ void BlockStore::Reserve(int64_t count) {
       1, (keep_.bits ? bits_bytes() : 0) + (keep_.transpose ? transpose_bytes() : 0));
   const int64_t capacity =
       std::max(count, std::min(2 * capacity_, capacity_ + (int64_t{64} << 20) / each));
-  const int64_t available = AvailableMemory();
-  if ((count - capacity_) * each > available) {
+  if (!FitsInMemory(static_cast<ByteCount>((count - capacity_) * each))) {
     throw Error(ErrorCode::kTooLarge,
                 fmt::format("[compile] expected the distinct partial blocks to fit in memory, but "
                             "{} of them already take {} bytes and {} are left: use smaller blocks "
                             "or a mask that the kernel can compute",
-                            count, count * each, available));
+                            count, count * each, AvailableMemory()));
   }
   if (keep_.bits) bits_.Reserve(capacity * bits_bytes());
   if (keep_.transpose) transpose_.Reserve(capacity * transpose_bytes());

@@ -44,20 +44,18 @@ void CheckDivides(const std::string& name, int64_t value, const std::string& of,
 // Refuses at once what could never fit: one entry a block row (a block, when nothing is shrunk) in
 // data_next and block_mask, q_sequence, and what compiling keeps for each block row.
 void CheckMemory(Shape shape, BlockShape block, const PlanOptions& plan, bool may_shrink) {
-  __extension__ typedef unsigned __int128 Wide;
-  const auto rows = static_cast<Wide>(shape.q_len / block.q);
-  const auto columns = static_cast<Wide>(may_shrink ? 1 : shape.kv_len / block.kv);
-  const Wide entry_bytes = plan.downcast_smem_data ? 2 : 8;
+  const auto rows = static_cast<ByteCount>(shape.q_len / block.q);
+  const auto columns = static_cast<ByteCount>(may_shrink ? 1 : shape.kv_len / block.kv);
+  const ByteCount entry_bytes = plan.downcast_smem_data ? 2 : 8;
   constexpr int kBytesARow = 64;
-  const Wide bytes = plan.head_shards * rows * columns * entry_bytes + rows * kBytesARow +
-                     Wide{sizeof(int32_t)} * static_cast<Wide>(shape.q_len);
-  const int64_t available = AvailableMemory();
+  const ByteCount bytes = plan.head_shards * rows * columns * entry_bytes + rows * kBytesARow +
+                          ByteCount{sizeof(int32_t)} * static_cast<ByteCount>(shape.q_len);
   const int64_t most_blocks = std::numeric_limits<int32_t>::max();
-  if (bytes > static_cast<Wide>(available)) {
+  if (!FitsInMemory(bytes)) {
     throw Error(ErrorCode::kTooLarge,
                 fmt::format("[compile] expected tables that fit in memory ({} bytes are left), but "
                             "{} x {} blocks need at least {} bytes: use larger blocks",
-                            available, shape.q_len / block.q, shape.kv_len / block.kv,
+                            AvailableMemory(), shape.q_len / block.q, shape.kv_len / block.kv,
                             fmt::to_string(bytes)));
   }
   if (shape.q_len / block.q > most_blocks || shape.kv_len / block.kv > most_blocks) {

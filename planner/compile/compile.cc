@@ -16,8 +16,9 @@
 #include "splashmask/planner/compile/check_options.h"
 #include "splashmask/planner/compile/head_masks.h"
 #include "splashmask/planner/compile/partial_blocks.h"
+#include "splashmask/planner/compile/table_memory.h"
 #include "splashmask/planner/compile/tables.h"
-#include "splashmask/planner/run_with_threads.h"
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 
@@ -25,8 +26,8 @@ namespace {
 
 // What the kernel needs to compute a mask itself.
 struct Computable {
-  Mask function;     // Of positions: the mask without its reordering.
-  Array q_sequence;  // The position of each row.
+  Mask function;                    // Of positions: the mask without its reordering.
+  std::optional<Array> q_sequence;  // The position of each row, unless it is the row itself.
 };
 
 bool IsComputable(const Mask& mask) {
@@ -36,10 +37,15 @@ bool IsComputable(const Mask& mask) {
 }
 
 template <typename T>
-Array Identity(int64_t length) {
-  std::vector<T> identity(static_cast<size_t>(length));
-  std::iota(identity.begin(), identity.end(), T{0});
-  return Array::FromVector(identity);
+Array Iota(int64_t length) {
+  std::vector<T> numbers(static_cast<size_t>(length));
+  std::iota(numbers.begin(), numbers.end(), T{0});
+  return Array::FromVector(numbers);
+}
+
+Array RowNumbers(int64_t q_len) {
+  const bool fits = q_len <= std::numeric_limits<int32_t>::max();
+  return fits ? Iota<int32_t>(q_len) : Iota<int64_t>(q_len);
 }
 
 std::optional<Computable> FindComputable(const HeadMasks& heads) {
@@ -50,9 +56,7 @@ std::optional<Computable> FindComputable(const HeadMasks& heads) {
     return Computable{reorder->mask, reorder->q_positions};
   }
   if (!IsComputable(mask)) return std::nullopt;
-  const int64_t q_len = mask.shape().q_len;
-  return Computable{mask, q_len <= std::numeric_limits<int32_t>::max() ? Identity<int32_t>(q_len)
-                                                                       : Identity<int64_t>(q_len)};
+  return Computable{mask, std::nullopt};
 }
 
 // Compiles the passes of one plan; passes with the same block shape share steps 1 to 3.
@@ -70,6 +74,10 @@ class Compiler {
     std::vector<Pass> left;
     for (Pass pass : kAllPasses) {
       if (Shape(pass)) left.push_back(pass);
+    }
+    for (Pass pass : left) CheckTables(pass);
+    if (computable_ && !computable_->q_sequence) {
+      computable_->q_sequence = RowNumbers(heads_.unique.front().shape().q_len);
     }
     double done = 0;
     const double step = 1.0 / static_cast<double>(std::max<size_t>(1, left.size()));
@@ -89,6 +97,25 @@ class Compiler {
  private:
   const std::optional<BlockShape>& Shape(Pass pass) const {
     return pass == Pass::kFwd ? options_.fwd : pass == Pass::kDq ? options_.dq : options_.dkv;
+  }
+
+  bool MayShrink(Pass pass) const {
+    const bool unshrunk_dkv = pass == Pass::kDkv && options_.plan.use_fused_bwd_kernel;
+    return options_.plan.shrink_grid && !unshrunk_dkv && heads_.unique.size() == 1;
+  }
+
+  // Throws kTooLarge early for tables that are sure not to fit.
+  void CheckTables(Pass pass) const {
+    const BlockShape block = *Shape(pass);
+    const Analysis& analysis = *analyses_.front();
+    const TableSizes whole{std::ssize(heads_.table_heads), analysis.shape().q_len / block.q,
+                           analysis.shape().kv_len / block.kv,
+                           options_.plan.downcast_smem_data ? 2 : 8};
+    if (MayShrink(pass)) {
+      CheckShrunkTableMemory(analysis, block, pass == Pass::kDkv, whole);
+    } else {
+      CheckTableMemory(whole);
+    }
   }
 
   void CompilePasses(BlockShape block, const std::vector<Pass>& passes, Plan& plan, double done,
@@ -130,12 +157,11 @@ class Compiler {
                         int64_t num_partial, std::optional<PartialMaskBlocks> blocks) const {
     const bool is_dkv = pass == Pass::kDkv;
     const PlanOptions& plan = options_.plan;
-    const bool may_shrink = plan.shrink_grid && !(is_dkv && plan.use_fused_bwd_kernel);
     const TableInputs in{heads_,
                          grids,
                          plan.q_seq_shards,
                          plan.downcast_smem_data,
-                         may_shrink && heads_.unique.size() == 1,
+                         MayShrink(pass),
                          computable_ ? 0 : num_partial};
     NextTables tables = is_dkv ? BuildDkvTables(in) : BuildFwdTables(in);
 
@@ -154,7 +180,7 @@ class Compiler {
   const CompileOptions& options_;
   Counters& counters_;
   const HeadMasks heads_;
-  const std::optional<Computable> computable_;
+  std::optional<Computable> computable_;
   std::vector<std::unique_ptr<const Analysis>> analyses_;
 };
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "splashmask/planner/compile/tables.h"
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 
@@ -53,7 +52,7 @@ class ShardWalk {
   void ForEachTile(const Work& work) const {
     constexpr int64_t kTile = 256;
     const int64_t tiles = (in_.columns() + kTile - 1) / kTile;
-    tbb::parallel_for(int64_t{0}, tiles * static_cast<int64_t>(grids_.size()), [&](int64_t i) {
+    ParallelFor(tiles * std::ssize(grids_), [&](int64_t i) {
       const int64_t first = i % tiles * kTile;
       work(i / tiles, first, std::min(first + kTile, in_.columns()));
     });

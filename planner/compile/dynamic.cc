@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Masks known only at run time: no block can be shared, no next index can skip ahead.
 
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 #include <memory>
 
@@ -10,7 +8,7 @@
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/compile/check_options.h"
 #include "splashmask/planner/compile/compile.h"
-#include "splashmask/planner/run_with_threads.h"
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 
@@ -68,7 +66,7 @@ MaskInfo CompileDynamic(const DynamicMask& mask, BlockShape block, bool is_dkv,
                                                is_dkv ? block.q : block.kv);
 
   RunWithThreads(threads, [&] {
-    tbb::parallel_for(int64_t{0}, heads * rows, [&](int64_t i) {
+    ParallelFor(heads * rows, [&](int64_t i) {
       const int64_t head = i / rows, row = i % rows;
       for (int64_t column = 0; column < columns; ++column) {
         const int64_t entry = i * columns + column;

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 #include <memory>
 
 #include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/planner/compile/compile.h"
-#include "splashmask/planner/run_with_threads.h"
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 
@@ -55,9 +53,9 @@ PositionRanges EmptyRows(const Mask& mask, int threads) {
   const int64_t q_len = mask.shape().q_len;
   std::vector<PositionRanges> pieces(static_cast<size_t>((q_len + kPiece - 1) / kPiece));
   RunWithThreads(threads, [&] {
-    tbb::parallel_for(size_t{0}, pieces.size(), [&](size_t piece) {
+    ParallelFor(std::ssize(pieces), [&](int64_t piece) {
       Runs runs;
-      const int64_t begin = static_cast<int64_t>(piece) * kPiece;
+      const int64_t begin = piece * kPiece;
       Search(*analysis, begin, std::min(q_len, begin + kPiece), &runs, &pieces[piece]);
     });
   });

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <tbb/blocked_range.h>
-#include <tbb/parallel_for.h>
-
 #include <algorithm>
 #include <numeric>
 #include <utility>
 #include <vector>
 
 #include "splashmask/planner/compile/tables.h"
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 
@@ -191,13 +189,7 @@ NextTables BuildFwdTables(const TableInputs& in) {
       }
       SetCarries(walk, &RowCarry::data, FirstColumn);
       if (in.num_partial > 0) SetCarries(walk, &RowCarry::mask, FirstPartialId);
-      constexpr size_t kGrain = 16;
-      tbb::parallel_for(tbb::blocked_range<size_t>(0, walk.size(), kGrain),
-                        [&](const tbb::blocked_range<size_t>& some) {
-                          for (size_t i = some.begin(); i < some.end(); ++i) {
-                            FillRow(walk[i], in, tables);
-                          }
-                        });
+      ParallelFor(std::ssize(walk), [&](int64_t i) { FillRow(walk[i], in, tables); });
     }
   }
   CopyRepeatedShards(in, tables);

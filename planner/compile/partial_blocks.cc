@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/compile/partial_blocks.h"
 
-#include <tbb/blocked_range.h>
-#include <tbb/parallel_for.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -11,6 +9,8 @@
 #include <numeric>
 #include <span>
 #include <unordered_map>
+
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 
@@ -29,7 +29,7 @@ int64_t Bands(int64_t rows) { return (rows + kBand - 1) / kBand; }
 
 void ForEachBand(int64_t rows, const Progress& progress,
                  const std::function<void(int64_t band, int64_t begin, int64_t end)>& work) {
-  tbb::parallel_for(int64_t{0}, Bands(rows), [&](int64_t band) {
+  ParallelFor(Bands(rows), [&](int64_t band) {
     progress.ThrowIfStopped();
     work(band, band * kBand, std::min(rows, (band + 1) * kBand));
   });
@@ -124,9 +124,7 @@ struct PartialBlocks::Wave {
   int64_t row_words, block_words;
   std::span<uint64_t> hashes;
 
-  BitRows block(size_t index) const {
-    return {words + static_cast<int64_t>(index) * block_words, row_words};
-  }
+  BitRows block(int64_t index) const { return {words + index * block_words, row_words}; }
 };
 
 void PartialBlocks::DrawSlots(const Analysis& analysis, const Progress& progress,
@@ -157,29 +155,25 @@ void PartialBlocks::DrawSlots(const Analysis& analysis, const Progress& progress
 }
 
 void PartialBlocks::DrawWave(const Analysis& analysis, const Wave& wave) const {
-  tbb::parallel_for(
-      tbb::blocked_range<size_t>(0, wave.slots.size()),
-      [&](const tbb::blocked_range<size_t>& some) {
-        std::vector<int64_t> q(static_cast<size_t>(block_.q));
-        for (size_t i = some.begin(); i < some.end(); ++i) {
-          Slot& slot = *wave.slots[i];
-          std::iota(q.begin(), q.end(), slot.row * block_.q);
-          const BitRows bits = wave.block(i);
-          analysis.Draw(q, {slot.column * block_.kv, (slot.column + 1) * block_.kv}, bits);
-          const AnyAll found = TestBits(bits, block_.q, block_.kv);
-          slot.block_class = !found.any  ? RectClass::kEmpty
-                             : found.all ? RectClass::kFull
-                                         : RectClass::kPartial;
-          wave.hashes[i] = XXH3_64bits(bits.words, static_cast<size_t>(wave.block_words) * 8);
-        }
-      });
+  ParallelFor(std::ssize(wave.slots), [&](int64_t i) {
+    Slot& slot = *wave.slots[i];
+    std::vector<int64_t> q(static_cast<size_t>(block_.q));
+    std::iota(q.begin(), q.end(), slot.row * block_.q);
+    const BitRows bits = wave.block(i);
+    analysis.Draw(q, {slot.column * block_.kv, (slot.column + 1) * block_.kv}, bits);
+    const AnyAll found = TestBits(bits, block_.q, block_.kv);
+    slot.block_class = !found.any  ? RectClass::kEmpty
+                       : found.all ? RectClass::kFull
+                                   : RectClass::kPartial;
+    wave.hashes[i] = XXH3_64bits(bits.words, static_cast<size_t>(wave.block_words) * 8);
+  });
 }
 
 void PartialBlocks::NumberWave(const Wave& wave) {
   // In the order of first occurrence, by one thread: that is JAX's order.
   const int64_t wave_begin = count_;
-  std::vector<size_t> fresh;  // The wave's block that each new id stands for.
-  for (size_t i = 0; i < wave.slots.size(); ++i) {
+  std::vector<int64_t> fresh;  // The wave's block that each new id stands for.
+  for (int64_t i = 0; i < std::ssize(wave.slots); ++i) {
     if (wave.slots[i]->block_class != RectClass::kPartial) continue;
     const auto [entry, inserted] = newest_.try_emplace(wave.hashes[i], -1);
     int32_t id = entry->second;
@@ -197,9 +191,8 @@ void PartialBlocks::NumberWave(const Wave& wave) {
     wave.slots[i]->id = id;
   }
   store_.Reserve(count_);
-  tbb::parallel_for(size_t{0}, fresh.size(), [&](size_t n) {
-    store_.Store(wave_begin + static_cast<int64_t>(n), wave.block(fresh[n]));
-  });
+  ParallelFor(std::ssize(fresh),
+              [&](int64_t i) { store_.Store(wave_begin + i, wave.block(fresh[i])); });
 }
 
 BlockGrid PartialBlocks::Finish(const DraftGrid& draft, const Slots& slots, int64_t columns) const {

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/compile/tables.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
-#include "splashmask/masks/error.h"
-#include "splashmask/planner/memory.h"
+#include "splashmask/planner/compile/table_memory.h"
 
 namespace splashmask {
 
@@ -29,16 +26,7 @@ NextTables AllocateTables(const TableInputs& in, int64_t rows, int64_t columns,
 
   const int64_t entry_bytes =
       DTypeSize(data_type) + DTypeSize(class_type) + (has_mask_next ? DTypeSize(mask_type) : 0);
-  __extension__ typedef unsigned __int128 Wide;
-  const Wide bytes = static_cast<Wide>(heads) * static_cast<Wide>(rows) *
-                     static_cast<Wide>(columns) * static_cast<Wide>(entry_bytes);
-  const int64_t available = AvailableMemory();
-  if (bytes > static_cast<Wide>(available)) {
-    throw Error(ErrorCode::kTooLarge,
-                fmt::format("[compile] expected the tables to fit in memory ({} bytes are left), "
-                            "but {} x {} x {} entries take {} bytes: use larger blocks",
-                            available, heads, rows, columns, fmt::to_string(bytes)));
-  }
+  CheckTableMemory({heads, rows, columns, entry_bytes});
   NextTables tables{Table(data_type, {heads, rows, columns}), std::nullopt,
                     Table(class_type, {heads, rows, columns})};
   if (has_mask_next) tables.mask_next = Table(mask_type, {heads, rows, columns});

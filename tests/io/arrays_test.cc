@@ -136,7 +136,7 @@ TEST_F(ArraysTest, FilesThatAreNotHdf5AreNamed) {
               [&] { ReadHdf5Dataset(directory_ / "text.h5", "/x"); });
   ExpectError(ErrorCode::kNotFound, "cannot open the file: No such file or directory",
               [&] { ReadHdf5Dataset(directory_ / "missing.h5", "/x"); });
-  ExpectError(ErrorCode::kIo, "expected a regular file, got a directory",
+  ExpectError(ErrorCode::kInvalidArgument, "expected a regular file, got a directory",
               [&] { ReadHdf5Dataset(directory_.path(), "/x"); });
 }
 

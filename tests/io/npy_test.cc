@@ -205,12 +205,12 @@ TEST_F(NpyTest, MissingFilesAndDirectoriesAreNamed) {
   ExpectError(ErrorCode::kNotFound,
               "[read_npy] /no/such.npy: cannot open the file: No such file or directory",
               [] { ReadNpy("/no/such.npy"); });
-  ExpectError(ErrorCode::kIo, "expected a regular file, got a directory",
+  ExpectError(ErrorCode::kInvalidArgument, "expected a regular file, got a directory",
               [&] { ReadNpy(directory_.path()); });
-  ExpectError(ErrorCode::kIo, "expected a regular file, got a device, pipe or socket",
+  ExpectError(ErrorCode::kInvalidArgument, "expected a regular file, got a device, pipe or socket",
               [] { ReadNpy("/dev/null"); });
   ASSERT_EQ(mkfifo((directory_ / "pipe").c_str(), 0600), 0);
-  ExpectError(ErrorCode::kIo, "expected a regular file, got a device, pipe or socket",
+  ExpectError(ErrorCode::kInvalidArgument, "expected a regular file, got a device, pipe or socket",
               [&] { ReadNpy(directory_ / "pipe"); });
 }
 

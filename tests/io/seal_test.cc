@@ -153,7 +153,7 @@ TEST_F(SealTest, OtherFilesAreNotPlans) {
 TEST_F(SealTest, MissingFilesAndDirectories) {
   ExpectError(ErrorCode::kNotFound, "[read_plan] /no/plan.h5: cannot open the file: No such file",
               [] { ReadPlan("/no/plan.h5"); });
-  ExpectError(ErrorCode::kIo, "expected a regular file, got a directory",
+  ExpectError(ErrorCode::kInvalidArgument, "expected a regular file, got a directory",
               [&] { ReadPlan(directory_.path()); });
 }
 

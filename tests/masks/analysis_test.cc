@@ -13,6 +13,7 @@
 #include "splashmask/masks/print.h"
 #include "tests/support/naive_mask.h"
 #include "tests/support/random_case.h"
+#include "tests/support/sample_size.h"
 
 namespace splashmask {
 namespace {
@@ -156,7 +157,7 @@ TEST(AnalysisTest, EveryLeafOverEveryRectangle) {
 
 TEST(AnalysisTest, RandomExpressionsWithArraysAndOrders) {
   Checked checked;
-  for (uint64_t seed = 0; seed < 1500; ++seed) {
+  for (uint64_t seed = 0; seed < SampleSize(1500); ++seed) {
     std::mt19937_64 random(seed);
     const Shape shape{static_cast<int64_t>(random() % 9 + 1),
                       static_cast<int64_t>(random() % 9 + 1)};

@@ -15,6 +15,7 @@
 #include "splashmask/planner/certify/partial_blocks.h"
 #include "tests/support/naive_mask.h"
 #include "tests/support/random_case.h"
+#include "tests/support/sample_size.h"
 
 namespace splashmask {
 namespace {
@@ -176,7 +177,7 @@ TEST(CertifyCellsTest, DeepestExpression) {
 }
 
 TEST(CertifyCellsTest, RandomExpressions) {
-  for (uint64_t seed = 0; seed < 250; ++seed) {
+  for (uint64_t seed = 0; seed < SampleSize(250); ++seed) {
     std::mt19937_64 random(seed);
     const Shape shape{4 + static_cast<int64_t>(random() % 40),
                       kWidths[random() % std::size(kWidths)]};

@@ -16,6 +16,7 @@
 #include "tests/support/naive_mask.h"
 #include "tests/support/naive_tables.h"
 #include "tests/support/random_case.h"
+#include "tests/support/sample_size.h"
 
 namespace splashmask {
 namespace {
@@ -55,7 +56,7 @@ EmptyLines NaiveEmptyLines(const Mask& mask) {
 
 TEST(CertifyTest, AcceptsRandomPlans) {
   int64_t cells = 0, entries = 0;
-  for (uint64_t seed = 0; seed < 500; ++seed) {
+  for (uint64_t seed = 0; seed < SampleSize(500); ++seed) {
     const RandomCase random_case = MakeRandomCase(seed);
     const Plan plan = NaivePlan(random_case.mask, random_case.options);
     const Certificate certificate = Certify(plan, {.threads = 1});
@@ -182,7 +183,7 @@ TEST(CertifyTest, ReportsEmptyRowsAndColumns) {
 }
 
 TEST(CertifyTest, ReportsEmptyLinesOfRandomMasks) {
-  for (uint64_t seed = 0; seed < 150; ++seed) {
+  for (uint64_t seed = 0; seed < SampleSize(150); ++seed) {
     RandomCase random_case = MakeRandomCase(seed);
     random_case.mask = MultiHeadMask({random_case.mask.masks().front()});
     random_case.options.plan.head_shards = 1;

@@ -7,6 +7,7 @@
 #include "splashmask/planner/compile/compile.h"
 #include "tests/support/naive_tables.h"
 #include "tests/support/random_case.h"
+#include "tests/support/sample_size.h"
 
 namespace splashmask {
 namespace {
@@ -39,7 +40,7 @@ void ExpectSamePass(const std::optional<CompiledPass>& expected,
 }
 
 TEST(CompileRandomTest, EqualsTheCellByCellReferenceOnEveryField) {
-  for (uint64_t seed = 0; seed < 4000; ++seed) {
+  for (uint64_t seed = 0; seed < SampleSize(4000); ++seed) {
     RandomCase c = MakeRandomCase(seed);
     SCOPED_TRACE("seed " + std::to_string(seed) + ": " + Describe(c));
     const Plan expected = NaivePlan(c.mask, c.options);

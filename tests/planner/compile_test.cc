@@ -265,11 +265,28 @@ TEST(CompileTest, RefusesTablesThatCannotFitBeforeAllocating) {
   CompileOptions options = AllPasses({1024, 1024});
   ExpectErrorBegins(ErrorCode::kTooLarge, "[compile] expected tables that fit in memory (",
                     [&] { Compile(mask, options); });
-  // Only the finished grid tells that these would be too long: 2^17 x 2^17 visible blocks.
-  const MultiHeadMask wide(Mask::Full({int64_t{1} << 27, int64_t{1} << 27}), 64);
-  options.plan.head_shards = 64;
+  // Shrunk ones could be short, but a few rows tell that they are not.
+  const int64_t long_ = int64_t{1} << 30;
+  const Shape shape{long_, long_};
+  for (const Mask& wide :
+       {Mask::Full(shape), Mask::Causal(shape), Mask::Causal(shape, -long_ / 2)}) {
+    for (const bool fused : {false, true}) {
+      SCOPED_TRACE(ToString(wide));
+      CompileOptions one;
+      (fused ? one.dkv : one.fwd) = BlockShape{512, 512};
+      one.plan.use_fused_bwd_kernel = fused;
+      std::atomic<bool> stop = true;
+      one.progress.stop = &stop;  // What goes on to classify throws kCancelled.
+      ExpectErrorBegins(ErrorCode::kTooLarge,
+                        fused ? "[compile] expected tables that fit in memory ("
+                              : "[compile] expected the tables to fit in memory (",
+                        [&] { Compile(MultiHeadMask(wide, 1), one); });
+    }
+  }
+  CompileOptions dkv;
+  dkv.dkv = BlockShape{512, 512};
   ExpectErrorBegins(ErrorCode::kTooLarge, "[compile] expected the tables to fit in memory (",
-                    [&] { Compile(wide, options); });
+                    [&] { Compile(MultiHeadMask(Mask::Causal(shape), 1), dkv); });
 }
 
 TEST(CompileTest, StopsWhenAsked) {

@@ -12,6 +12,7 @@
 #include "tests/support/naive_mask.h"
 #include "tests/support/naive_tables.h"
 #include "tests/support/random_case.h"
+#include "tests/support/sample_size.h"
 
 namespace splashmask {
 namespace {
@@ -48,7 +49,7 @@ Plan LocalPlan(bool shrink) {
 
 // Whatever the shrinking, the shards and the heads: the classes are those of the mask itself.
 TEST(PlanStatisticsTest, LaysOutAndCountsTheBlocksOfTheMask) {
-  for (uint64_t seed = 0; seed < 300; ++seed) {
+  for (uint64_t seed = 0; seed < SampleSize(300); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     const RandomCase random_case = MakeRandomCase(seed);
     const Plan plan = NaivePlan(random_case.mask, random_case.options);

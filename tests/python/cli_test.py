@@ -504,6 +504,39 @@ def test_damaged_plans(run, tmp_path, command, damage):
         assert done.stdout == ""
 
 
+def test_damaged_structure_is_one_line_without_the_seal(run, tmp_path):
+    path = tmp_path / compiled(run)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    done = run("verify", "plan.h5", "--ignore-seal")
+    assert done.returncode == 3 and done.stdout == ""
+    assert re.fullmatch(r"splashmask: \[read_plan\] plan.h5: .*checksum.*\n", done.stderr)
+
+
+def test_attributes_that_another_tool_wrote_anew(run, tmp_path):
+    compiled(run)
+
+    def rewrite(file):
+        for name in list(file.attrs):
+            file.attrs[name] = file.attrs[name]
+        file.attrs["created_with"] = "another tool, with a name that needs more room than ours did"
+
+    edit(tmp_path / "plan.h5", rewrite)
+    assert run("verify", "plan.h5").returncode == 3
+    done = run("verify", "plan.h5", "--ignore-seal")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "show", "verify"])
+@pytest.mark.parametrize("path, got", [(".", "a directory"),
+                                       ("/dev/null", "a device, pipe or socket")])
+def test_plans_that_are_no_files(run, command, path, got):
+    done = run(command, path)
+    assert done.returncode == 2
+    assert f"{path}: expected a regular file, got {got}" in done.stderr
+
+
 def test_verify_names_a_wrong_entry(run, tmp_path):
     compiled(run)
 

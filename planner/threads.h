@@ -4,9 +4,12 @@
 
 #include <tbb/global_control.h>
 #include <tbb/info.h>
+#include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdint>
 
 namespace splashmask {
 
@@ -22,6 +25,22 @@ void RunWithThreads(int threads, const Work& work) {
   const int count = threads > 0 ? threads : tbb::info::default_concurrency();
   tbb::task_arena arena(std::min(count, kMostThreads));
   arena.execute(work);
+}
+
+/// Calls work(i) for every i of [0, count), on the arena's threads. The caller begins alone and
+/// wakes the others only for what is left after a while: a small mask is compiled before they are
+/// awake.
+template <typename Work>
+void ParallelFor(int64_t count, const Work& work) {
+#ifdef __SANITIZE_THREAD__
+  constexpr std::chrono::microseconds kAlone{0};  // Every piece of work gets its chance to race.
+#else
+  constexpr std::chrono::microseconds kAlone{100};
+#endif
+  int64_t begin = 0;
+  const auto start = std::chrono::steady_clock::now();
+  while (begin < count && std::chrono::steady_clock::now() - start < kAlone) work(begin++);
+  if (begin < count) tbb::parallel_for(begin, count, work);
 }
 
 }  // namespace splashmask
