@@ -8,15 +8,6 @@
 
 namespace splashmask::cli {
 
-std::string Grouped(int64_t number) {
-  std::string digits = fmt::format("{}", number);
-  const auto first = static_cast<int64_t>(number < 0 ? 1 : 0);
-  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > first; at -= 3) {
-    digits.insert(static_cast<size_t>(at), 1, ',');
-  }
-  return digits;
-}
-
 std::string Bytes(int64_t bytes) {
   if (bytes < 1024) return fmt::format("{} byte{}", bytes, bytes == 1 ? "" : "s");
   static constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

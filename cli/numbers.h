@@ -7,10 +7,9 @@
 #include <utility>
 #include <vector>
 
-namespace splashmask::cli {
+#include "splashmask/planner/grouped.h"
 
-/// 131072 -> "131,072".
-std::string Grouped(int64_t number);
+namespace splashmask::cli {
 
 /// 65536 -> "64.0 KiB", 100 -> "100 bytes".
 std::string Bytes(int64_t bytes);

@@ -11,11 +11,11 @@
 
 #include "splashmask/cli/command.h"
 #include "splashmask/cli/numbers.h"
-#include "splashmask/cli/picture.h"
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/cli/terminal.h"
 #include "splashmask/io/plan_file.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/planner/picture.h"
 #include "splashmask/planner/plan_statistics.h"
 
 namespace json = boost::json;

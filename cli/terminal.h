@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "splashmask/cli/picture.h"
+#include "splashmask/planner/picture.h"
 
 namespace splashmask::cli {
 

@@ -237,6 +237,12 @@ Mask Mask::Dense(Shape shape, Array array) {
   return MakeLeaf(shape, node::Dense{std::move(array)}, true);
 }
 
+Mask Mask::Custom(Shape shape, std::shared_ptr<const CustomFunction> function) {
+  CheckShape(shape);
+  const bool indexed = !function->computable();
+  return MakeLeaf(shape, node::Custom{std::move(function)}, indexed);
+}
+
 Mask Mask::Reorder(const Positions& q) const {
   const int64_t q_len = shape().q_len;
   if (q.kind == Positions::Kind::kArray) CheckVector(q.array, q_len, "q positions");
@@ -314,6 +320,9 @@ struct SameExpr {
     return a.block == b.block && a.bits == b.bits;
   }
   bool operator()(const node::Dense& a) const { return a.array == Other<node::Dense>().array; }
+  bool operator()(const node::Custom& a) const {
+    return a.function->Equals(*Other<node::Custom>().function);
+  }
   bool operator()(const node::Reorder& a) const {
     const auto& b = Other<node::Reorder>();
     return a.q.kind == b.q.kind && a.q.n == b.q.n && a.q_positions == b.q_positions &&
@@ -374,6 +383,7 @@ size_t HashExpr(const MaskExpr& expr) {
           },
           [&](const node::Blocks& n) { return Mix(Mix(seed, n.bits.ContentHash()), n.block); },
           [&](const node::Dense& n) { return Mix(seed, n.array.ContentHash()); },
+          [&](const node::Custom& n) { return Mix(seed, n.function->Hash()); },
           [&](const node::Reorder& n) {
             return Mix(Mix(seed, n.q_positions.ContentHash()), n.mask.Hash());
           },

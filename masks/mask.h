@@ -12,6 +12,7 @@
 
 namespace splashmask {
 
+class CustomFunction;
 struct MaskNode;
 
 /// Number of query and key positions.
@@ -76,6 +77,9 @@ class Mask {
   static Mask Blocks(Shape shape, Array bits, int64_t block);
   /// array[q, kv]; a 2-D bool array [q_len, kv_len].
   static Mask Dense(Shape shape, Array array);
+
+  /// What the function says. It has no text form: such a mask cannot be stored.
+  static Mask Custom(Shape shape, std::shared_ptr<const CustomFunction> function);
 
   /// Row r of the result is row q[r] of this mask. Analytic masks accept any integer positions;
   /// masks with segments, blocks or dense leaves need positions in [0, q_len). Reordering with the

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "splashmask/masks/array.h"
+#include "splashmask/masks/custom_function.h"
 #include "splashmask/masks/mask.h"
 
 namespace splashmask {
@@ -56,6 +57,9 @@ struct Blocks {
 struct Dense {
   Array array;
 };
+struct Custom {
+  std::shared_ptr<const CustomFunction> function;
+};
 struct Reorder {
   Mask mask;
   Positions q;
@@ -73,18 +77,18 @@ struct Binary {
 
 }  // namespace node
 
-using MaskExpr =
-    std::variant<node::Full, node::Empty, node::Causal, node::Local, node::ChunkedCausal,
-                 node::Prefix, node::QRange, node::KvRange, node::Stride, node::Documents,
-                 node::Segments, node::Blocks, node::Dense, node::Reorder, node::Not, node::Binary>;
+using MaskExpr = std::variant<node::Full, node::Empty, node::Causal, node::Local,
+                              node::ChunkedCausal, node::Prefix, node::QRange, node::KvRange,
+                              node::Stride, node::Documents, node::Segments, node::Blocks,
+                              node::Dense, node::Custom, node::Reorder, node::Not, node::Binary>;
 
 struct MaskNode {
   Shape shape;
   MaskExpr expr;
   int depth = 1;
   int64_t nodes = 1;
-  /// True when segments, blocks, dense or a reordering occur: only positions in range can index
-  /// them.
+  /// True when segments, blocks, dense, a function of rows or a reordering occur: only positions in
+  /// range can index them.
   bool has_indexed_leaf = false;
 };
 

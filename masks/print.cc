@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "splashmask/masks/digest.h"
+#include "splashmask/masks/error.h"
 #include "splashmask/masks/node.h"
 
 namespace splashmask {
@@ -161,6 +162,16 @@ class Printer {
     out_ += "dense(";
     AppendName(n.array);
     out_ += ')';
+  }
+  void PrintNode(const node::Custom& n) {
+    if (canonical_) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("[mask] expected a mask with a text form, got the custom function {}: "
+                      "store its cells with dense(...)",
+                      n.function->name()));
+    }
+    Append("<custom function {}>", n.function->name());
   }
   void PrintNode(const node::Reorder& n) {
     out_ += "reorder(";

@@ -5,7 +5,7 @@
 // project.
 //
 // One class for each kind of node, in positional.cc (masks that compare q with kv),
-// array_leaves.cc, operators.cc and reorder.cc: a new kind of mask is one new class.
+// array_leaves.cc, custom.cc, operators.cc and reorder.cc: a new kind of mask is one new class.
 
 #include <atomic>
 #include <cstdint>
@@ -94,6 +94,7 @@ std::unique_ptr<const Analysis> Analyze(const Mask& mask);
 // The leaves and combinations, each in its own file; Analyze() picks among them.
 std::unique_ptr<const Analysis> AnalyzePositional(const Mask& mask);
 std::unique_ptr<const Analysis> AnalyzeArrayLeaf(const Mask& mask);
+std::unique_ptr<const Analysis> AnalyzeCustom(const Mask& mask);
 std::unique_ptr<const Analysis> AnalyzeOperator(const Mask& mask);
 std::unique_ptr<const Analysis> AnalyzeReorder(const Mask& mask);
 

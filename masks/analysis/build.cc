@@ -12,6 +12,7 @@ std::unique_ptr<const Analysis> Analyze(const Mask& mask) {
                         [&](const node::Segments&) { return AnalyzeArrayLeaf(mask); },
                         [&](const node::Blocks&) { return AnalyzeArrayLeaf(mask); },
                         [&](const node::Dense&) { return AnalyzeArrayLeaf(mask); },
+                        [&](const node::Custom&) { return AnalyzeCustom(mask); },
                         [&](const node::Reorder&) { return AnalyzeReorder(mask); },
                         [&](const node::Not&) { return AnalyzeOperator(mask); },
                         [&](const node::Binary&) { return AnalyzeOperator(mask); },

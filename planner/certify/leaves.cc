@@ -181,6 +181,22 @@ class DenseLeaf final : public Leaf {
   const Array& array_;
 };
 
+class CustomLeaf final : public Leaf {
+ public:
+  explicit CustomLeaf(const CustomFunction& function) : function_(function) {}
+
+  void Fill(int64_t position, int64_t kv_begin, int64_t count, uint64_t* out) const override {
+    std::vector<std::byte> cells(static_cast<size_t>(WordsFor(count)) * 64);
+    function_.Evaluate({&position, 1}, kv_begin, kv_begin + count, cells.data());
+    for (int64_t word = 0; word < WordsFor(count); ++word) {
+      out[word] = PackBytes(cells.data() + 64 * word);
+    }
+  }
+
+ private:
+  const CustomFunction& function_;
+};
+
 std::unique_ptr<Leaf> MakeDocuments(const node::Documents& documents) {
   std::vector<int64_t> bounds{0};
   for (int64_t length : documents.lengths) bounds.push_back(bounds.back() + length);
@@ -227,6 +243,9 @@ std::unique_ptr<Leaf> MakeLeaf(const MaskExpr& expr) {
           [](const node::Segments& n) -> LeafPtr { return std::make_unique<SegmentsLeaf>(n); },
           [](const node::Blocks& n) -> LeafPtr { return std::make_unique<BlocksLeaf>(n); },
           [](const node::Dense& n) -> LeafPtr { return std::make_unique<DenseLeaf>(n.array); },
+          [](const node::Custom& n) -> LeafPtr {
+            return std::make_unique<CustomLeaf>(*n.function);
+          },
           [](const node::Reorder&) -> LeafPtr { return nullptr; },
           [](const node::Not&) -> LeafPtr { return nullptr; },
           [](const node::Binary&) -> LeafPtr { return nullptr; },

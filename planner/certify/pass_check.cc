@@ -52,7 +52,9 @@ Array QPositions(const Mask& mask) {
 std::optional<Mask> ComputableLeaf(const HeadEntries& heads) {
   if (heads.masks.size() != 1) return std::nullopt;
   const Mask& leaf = WithoutReorder(heads.masks.front());
-  const bool computable = std::holds_alternative<node::Causal>(leaf.node().expr) ||
+  const auto* custom = std::get_if<node::Custom>(&leaf.node().expr);
+  const bool computable = (custom != nullptr && custom->function->computable()) ||
+                          std::holds_alternative<node::Causal>(leaf.node().expr) ||
                           std::holds_alternative<node::Local>(leaf.node().expr) ||
                           std::holds_alternative<node::ChunkedCausal>(leaf.node().expr);
   return computable ? std::optional(leaf) : std::nullopt;

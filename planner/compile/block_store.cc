@@ -19,7 +19,7 @@ void BlockStore::Reserve(int64_t count) {
       1, (keep_.bits ? bits_bytes() : 0) + (keep_.transpose ? transpose_bytes() : 0));
   const int64_t capacity =
       std::max(count, std::min(2 * capacity_, capacity_ + (int64_t{64} << 20) / each));
-  if (!FitsInMemory(static_cast<ByteCount>((count - capacity_) * each))) {
+  if (!FitsInMemory(static_cast<ByteCount>(count - capacity_) * static_cast<ByteCount>(each))) {
     throw Error(ErrorCode::kTooLarge,
                 fmt::format("[compile] expected the distinct partial blocks to fit in memory, but "
                             "{} of them already take {} bytes and {} are left: use smaller blocks "

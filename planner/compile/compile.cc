@@ -32,6 +32,7 @@ struct Computable {
 
 bool IsComputable(const Mask& mask) {
   const MaskExpr& expr = mask.node().expr;
+  if (const auto* custom = std::get_if<node::Custom>(&expr)) return custom->function->computable();
   return std::holds_alternative<node::Causal>(expr) || std::holds_alternative<node::Local>(expr) ||
          std::holds_alternative<node::ChunkedCausal>(expr);
 }

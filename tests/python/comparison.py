@@ -4,7 +4,6 @@
 import collections
 
 import jax_reference
-import mask_text
 import numpy as np
 
 import splashmask
@@ -63,7 +62,7 @@ def assert_same_info(want, got):
 
 
 def assert_same_function(want, got, case):
-    """`want` is JAX's function or None, `got` the text of ours or None."""
+    """`want` is JAX's function or None, `got` ours or None."""
     assert (want is None) == (got is None), f"mask_function: expected {want}, got {got}"
     if want is None:
         return
@@ -72,33 +71,26 @@ def assert_same_function(want, got, case):
     q = np.concatenate([np.arange(-3, case.shape[0] + 3), rng.integers(-span, span, 64)])[:, None]
     kv = np.concatenate([np.arange(-3, case.shape[1] + 3), rng.integers(-span, span, 64)])[None, :]
     expected = np.broadcast_to(want(q, kv), (q.size, kv.size))
-    assert_same_array(f"mask_function {got}", expected, mask_text.read_mask(got)(q, kv))
+    assert_same_array(f"mask_function {got}", expected, got(q, kv))
 
 
-def ours(case, is_dkv, threads=2):
-    return splashmask.process_mask(
-        case.text,
-        case.shape,
-        case.block,
-        num_heads=len(case.heads),
-        arrays=case.arrays,
-        is_dkv=is_dkv,
-        threads=threads,
-        **case.options(),
-    )
+def our_mask(case):
+    return splashmask.parse_heads(case.text, case.shape, len(case.heads), arrays=case.arrays)
+
+
+def process(mask, case, is_dkv):
+    function = splashmask.process_mask_dkv if is_dkv else splashmask.process_mask
+    return function(mask, case.block, **case.options())
+
+
+def ours(case, is_dkv):
+    return process(our_mask(case), case, is_dkv)
 
 
 def certify(case):
-    return splashmask._core.certify(
-        case.text,
-        case.shape,
-        len(case.heads),
-        case.arrays,
-        fwd=case.block,
-        dq=case.block,
-        dkv=case.block,
-        **case.options(),
-    )
+    q, kv = case.block
+    plan = splashmask.compile(our_mask(case), block_q=q, block_kv=kv, **case.options())
+    return plan.verify()
 
 
 def compare(case, tally):
@@ -112,9 +104,11 @@ def compare(case, tally):
             wanted = jax_reference.implied(case, is_dkv, values)
         else:
             wanted = jax_reference.process(case.jax_mask(), case, is_dkv)
-        info, function = ours(case, is_dkv)
-        if wanted is not None:
-            assert_same_info(wanted[0], info)
-            assert_same_function(wanted[1], function, case)
+        # From the text, and from JAX's own mask objects.
+        for mask in (our_mask(case), case.jax_mask()):
+            if wanted is not None:
+                info, function = process(mask, case, is_dkv)
+                assert_same_info(wanted[0], info)
+                assert_same_function(wanted[1], function, case)
     mismatch = certify(case)
     assert mismatch is None, mismatch

@@ -17,7 +17,9 @@ def compare(mask, block, **options):
         function = jax_info.process_dynamic_mask_dkv if is_dkv else jax_info.process_dynamic_mask
         want, mask_function = function(jnp.asarray(mask), block, **options)
         assert mask_function is None
-        got = splashmask.process_dynamic_mask(mask, block, is_dkv=is_dkv, **options)
+        ours = splashmask.process_dynamic_mask_dkv if is_dkv else splashmask.process_dynamic_mask
+        got, mask_function = ours(mask, block, **options)
+        assert mask_function is None
         assert_same_info(want, got)
 
 

@@ -103,7 +103,7 @@ class Case:
 
 
 class ExternalMask(jax_masks.Mask):
-    """A mask that JAX has no class for, as a JAX user would write it: equal by its text."""
+    """A mask that JAX has no class for, as a JAX user would write it: equal by its text and cells."""
 
     def __init__(self, text, array):
         self.text = text
@@ -117,7 +117,8 @@ class ExternalMask(jax_masks.Mask):
         return self.array[index]
 
     def __eq__(self, other):
-        return isinstance(other, ExternalMask) and self.text == other.text
+        return (isinstance(other, ExternalMask) and self.text == other.text and
+                np.array_equal(self.array, other.array))
 
     def __hash__(self):
         return hash(self.text)

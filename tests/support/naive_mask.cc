@@ -62,6 +62,11 @@ bool NaiveAt(const Mask& mask, int64_t q_position, int64_t kv_position) {
             return Holds(n.bits, q_position / n.block, kv_position / n.block);
           },
           [&](const node::Dense& n) { return Holds(n.array, q_position, kv_position); },
+          [&](const node::Custom& n) {
+            std::byte cell{};
+            n.function->Evaluate({&q_position, 1}, kv_position, kv_position + 1, &cell);
+            return cell != std::byte{0};
+          },
           [&](const node::Reorder& n) {
             return NaiveAt(n.mask, n.q_positions.At(q_position), kv_position);
           },

@@ -8,7 +8,7 @@
 #include "splashmask/planner/mask_info.h"
 #include "splashmask/planner/plan_statistics.h"
 
-namespace splashmask::cli {
+namespace splashmask {
 
 enum class Colours : uint8_t {
   kNone,       ///< Shades of one colour: · ░ ▒ ▓ █
@@ -28,4 +28,4 @@ struct PictureOptions {
 std::string DrawPicture(const BlockClassGrid& grid, BlockShape block,
                         const PictureOptions& options);
 
-}  // namespace splashmask::cli
+}  // namespace splashmask

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "splashmask/cli/picture.h"
+#include "splashmask/planner/picture.h"
 
 #include <fmt/format.h>
 
@@ -8,9 +8,9 @@
 #include <cmath>
 #include <vector>
 
-#include "splashmask/cli/numbers.h"
+#include "splashmask/planner/grouped.h"
 
-namespace splashmask::cli {
+namespace splashmask {
 
 namespace {
 
@@ -250,4 +250,4 @@ std::string DrawPicture(const BlockClassGrid& grid, BlockShape block,
   return text + "┘\n" + Legend(axes, options);
 }
 
-}  // namespace splashmask::cli
+}  // namespace splashmask

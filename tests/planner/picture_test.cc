@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "splashmask/cli/picture.h"
+#include "splashmask/planner/picture.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace splashmask::cli {
+namespace splashmask {
 namespace {
 
 using ::testing::HasSubstr;
@@ -162,4 +162,4 @@ TEST(PictureTest, AnOddLastRowHasNoLowerHalf) {
 }
 
 }  // namespace
-}  // namespace splashmask::cli
+}  // namespace splashmask

@@ -1,0 +1,508 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks: which (q, kv) pairs attend. True means *attend*; ranges are half open.
+
+The classes carry JAX's names and take JAX's arguments; the functions in lower case are masks that
+JAX lacks. Every mask is a value: equal when its expression is, hashable, picklable, safe to share.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from .errors import ArgumentTypeError, UnsupportedError, invalid
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from ._numpy import np
+
+Shape = tuple[int, int]
+
+
+def _check_shape(shape: Sequence[int]) -> Shape:
+    try:
+        q_len, kv_len = (operator.index(length) for length in shape)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(
+            f"[mask] expected a shape (q_len, kv_len) of two integers, got {shape!r}") from None
+    return q_len, kv_len
+
+
+def _int(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(f"[mask] expected {name} to be an integer, got {value!r}") from None
+
+
+def _array(array: Any) -> np.ndarray:
+    """C-contiguous and in this machine's byte order: integers as a copy, which nobody changes, bools
+    without one where they are both already, as they may be huge."""
+    array = np.asarray(array)
+    dtype = array.dtype.newbyteorder("=")
+    return (np.ascontiguousarray(array) if dtype == np.bool_ else
+            np.array(array, dtype=dtype, order="C"))
+
+
+class Mask:
+    """An immutable mask expression of shape (q_len, kv_len).
+
+    `a & b`, `a | b`, `a ^ b`, `a - b` (a and not b) and `~a` make new ones; `str(mask)` is the text
+    form, which `parse` reads; `mask[q0:q1, kv0:kv1]` evaluates cells, bool[q1 - q0, kv1 - kv0].
+    """
+
+    __slots__ = ("_expr",)
+    _expr: _core.Expr
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        raise ArgumentTypeError("[mask] expected one of the mask classes, or parse(), got Mask()")
+
+    @property
+    def shape(self) -> Shape:
+        """(q_len, kv_len)."""
+        return self._expr.shape
+
+    @property
+    def q_sequence(self) -> np.ndarray:
+        """integer[q_len], the position at which each row is evaluated: int32 0, 1, ... unless it
+        has been assigned, as JAX users do. Assigning rebinds this object to the reordered mask;
+        expressions already built from it keep their value."""
+        kind, parts = self._expr.describe()
+        return parts["q"] if kind == "reorder" else np.arange(self.shape[0], dtype=np.int32)
+
+    @q_sequence.setter
+    def q_sequence(self, positions: np.ndarray) -> None:
+        kind, parts = self._expr.describe()
+        mask = parts["mask"] if kind == "reorder" else self._expr
+        self._expr = mask.reorder(_array(positions))
+
+    def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
+        if not isinstance(index, tuple) or len(index) != 2:
+            raise UnsupportedError(f"[mask] expected two slices, got {index!r}")
+        return self._expr.cells(*(_range(i, n) for i, n in zip(index, self.shape)))
+
+    def __bool__(self) -> bool:
+        raise UnsupportedError(
+            "[mask] expected `&`, `|` or `~`, got `and`, `or`, `not` or a condition: a mask is "
+            "neither true nor false")
+
+    def _combine(self, other: Any, operation: Callable) -> Any:
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return wrap(operation(self._expr, other._expr))
+
+    def __and__(self, other: Mask) -> Mask:
+        return self._combine(other, operator.and_)
+
+    def __or__(self, other: Mask) -> Mask:
+        return self._combine(other, operator.or_)
+
+    def __xor__(self, other: Mask) -> Mask:
+        return self._combine(other, operator.xor)
+
+    def __sub__(self, other: Mask) -> Mask:
+        return self._combine(other, operator.sub)
+
+    def __invert__(self) -> Mask:
+        return wrap(~self._expr)
+
+    def __eq__(self, other: object) -> bool:
+        return self._expr == other._expr if isinstance(other, Mask) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._expr)
+
+    def __str__(self) -> str:
+        return str(self._expr)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.shape}: {self}>"
+
+    def __reduce__(self):
+        text, arrays = self._expr.state()
+        return _restore, (text, self.shape, arrays)
+
+
+def _range(index: Any, length: int) -> tuple[int, int]:
+    if not isinstance(index, slice) or index.step not in (None, 1):
+        raise UnsupportedError(f"[mask] expected slices without a step, got {index!r}")
+    return (0 if index.start is None else operator.index(index.start),
+            length if index.stop is None else operator.index(index.stop))
+
+
+def _restore(text: str, shape: Shape, arrays: dict[str, np.ndarray]) -> Mask:
+    return wrap(_core.parse(text, shape, 1, arrays)[0])
+
+
+def _check_shard_count(shape: Shape, shard_count: int) -> None:
+    """JAX's rule; the count has no other effect."""
+    shard_count = _int("shard_count", shard_count)
+    if shard_count == 0 or shape[0] % shard_count**2 != 0:
+        raise invalid(f"[mask] expected shard_count squared ({shard_count**2}) to divide q_len "
+                      f"({shape[0]})")
+
+
+class _Positional(Mask):
+    """A mask that the kernel can compute from positions alone."""
+
+    __slots__ = ()
+
+    def _part(self, name: str) -> Any:
+        kind, parts = self._expr.describe()
+        return (parts["mask"].describe()[1] if kind == "reorder" else parts)[name]
+
+
+class CausalMask(_Positional):
+    """q + offset >= kv."""
+
+    __slots__ = ()
+
+    def __init__(self, shape: Shape, offset: int = 0, shard_count: int = 1):
+        shape = _check_shape(shape)
+        _check_shard_count(shape, shard_count)
+        self._expr = _core.Expr.causal(shape, _int("offset", offset))
+
+    @property
+    def offset(self) -> int:
+        return self._part("offset")
+
+
+class LocalMask(_Positional):
+    """q + offset - left <= kv <= q + offset + right for window_size (left, right); None is
+    unbounded on that side. A model's "window of w tokens" counts the token itself:
+    window_size (w - 1, 0)."""
+
+    __slots__ = ()
+
+    def __init__(self, shape: Shape, window_size: tuple[int | None, int | None], offset: int,
+                 shard_count: int = 1):
+        shape = _check_shape(shape)
+        _check_shard_count(shape, shard_count)
+        try:
+            left, right = window_size
+        except (TypeError, ValueError):
+            raise ArgumentTypeError("[mask] expected window_size to be (left, right), got "
+                                    f"{window_size!r}") from None
+        left, right = (None if side is None else _int("window_size", side) for side in (left, right))
+        self._expr = _core.Expr.local(shape, left, right, _int("offset", offset))
+
+    @property
+    def window_size(self) -> tuple[int | None, int | None]:
+        return self._part("left"), self._part("right")
+
+    @property
+    def offset(self) -> int:
+        return self._part("offset")
+
+
+class ChunkedCausalMask(_Positional):
+    """q // chunk_size == kv // chunk_size and q >= kv."""
+
+    __slots__ = ()
+
+    def __init__(self, shape: Shape, chunk_size: int, shard_count: int = 1):
+        shape = _check_shape(shape)
+        _check_shard_count(shape, shard_count)
+        self._expr = _core.Expr.chunked_causal(shape, _int("chunk_size", chunk_size))
+
+    @property
+    def chunk_size(self) -> int:
+        return self._part("chunk")
+
+
+class FullMask(Mask):
+    """Every pair."""
+
+    __slots__ = ()
+
+    def __init__(self, _shape: Shape):
+        self._expr = _core.Expr.full(_check_shape(_shape))
+
+
+class NumpyMask(Mask):
+    """The cells of a bool[q_len, kv_len] array. A C-contiguous array is not copied and must not
+    change while the mask lives."""
+
+    __slots__ = ()
+
+    def __init__(self, array: np.ndarray):
+        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype != np.bool_:
+            got = (f"{array.dtype} of rank {array.ndim}" if isinstance(array, np.ndarray) else
+                   f"a {type(array).__name__}")
+            raise invalid(f"[mask] expected a bool array of rank 2, got {got}")
+        self._expr = _core.Expr.dense(array.shape, np.ascontiguousarray(array))
+
+    @property
+    def array(self) -> np.ndarray:
+        """The cells, read-only."""
+        return self._expr.describe()[1]["array"]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.array[index]
+
+
+class CustomMask(Mask):
+    """What a function of positions says.
+
+    Args:
+      shape: (q_len, kv_len).
+      mask_function: called with q ids [n, 1] and kv ids [1, m], returns bools that broadcast to
+        [n, m]. It is called in tiles, from any thread, and must give the same answer each time. When
+        every head has this mask, the kernel computes it: then it must be traceable, too.
+      classify: called with (q_begin, q_end, kv_begin, kv_end), half-open ranges of positions;
+        returns True when every pair attends, False when none does, None when it does not know. With
+        it, tiles that are all alike are never evaluated.
+
+    Masks of equal functions are equal. Such a mask has no text form and cannot be pickled.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, shape: Shape, mask_function: Callable, *, classify: Callable | None = None):
+        for name, value in (("mask_function", mask_function), ("classify", classify)):
+            if not callable(value) and (name, value) != ("classify", None):
+                raise ArgumentTypeError(f"[mask] expected {name} to be callable, got {value!r}")
+        self._expr = custom_expr(_check_shape(shape), mask_function, classify,
+                                 (mask_function, classify), computable=True)
+
+    @property
+    def mask_function(self) -> Callable:
+        kind, parts = self._expr.describe()
+        return (parts["mask"].describe()[1] if kind == "reorder" else parts)["function"]
+
+
+def custom_expr(shape: Shape, function: Callable, classify: Callable | None, key: Any,
+                *, computable: bool, is_value: bool = True) -> _core.Expr:
+    """An expression of what `function` says of q ids [n, 1] and kv ids [1, m]."""
+    name = getattr(function, "__qualname__", None) or repr(function)
+
+    def evaluate(q: np.ndarray, kv_begin: int, kv_end: int) -> np.ndarray:
+        fits = q.size == 0 or (q.min() >= -2**31 and q.max() < 2**31)
+        q_ids = (q.astype(np.int32) if fits else q)[:, None]
+        kv_ids = np.arange(kv_begin, kv_end)[None, :]
+        shape = (q.size, kv_end - kv_begin)
+        cells = np.asarray(function(q_ids, kv_ids))
+        if cells.dtype != np.bool_:
+            raise ArgumentTypeError(
+                f"[mask] expected {name} to return bools, got {cells.dtype}")
+        try:
+            return np.ascontiguousarray(np.broadcast_to(cells, shape))
+        except ValueError:
+            raise invalid(f"[mask] expected {name} to return bools of shape {shape}, got shape "
+                          f"{cells.shape}") from None
+
+    return _core.Expr.custom(shape, function, evaluate, classify, key, name, computable,
+                              is_value)
+
+
+class LogicalAnd(Mask):
+    """left & right."""
+
+    __slots__ = ()
+
+    def __init__(self, left: Mask, right: Mask):
+        self._expr = as_mask(left)._expr & as_mask(right)._expr
+
+    @property
+    def left(self) -> Mask:
+        return wrap(self._expr.describe()[1]["left"])
+
+    @property
+    def right(self) -> Mask:
+        return wrap(self._expr.describe()[1]["right"])
+
+
+class LogicalOr(LogicalAnd):
+    """left | right."""
+
+    __slots__ = ()
+
+    def __init__(self, left: Mask, right: Mask):
+        self._expr = as_mask(left)._expr | as_mask(right)._expr
+
+
+class _Composed(Mask):
+    """A mask that JAX has no class for."""
+
+    __slots__ = ()
+
+
+_CLASSES = {
+    "causal": CausalMask, "local": LocalMask, "chunked_causal": ChunkedCausalMask,
+    "full": FullMask, "dense": NumpyMask, "and": LogicalAnd, "or": LogicalOr,
+    "custom": CustomMask,
+}
+
+
+def wrap(expr: _core.Expr) -> Mask:
+    """The mask object of an expression."""
+    kind, parts = expr.describe()
+    inner = parts["mask"].describe()[0] if kind == "reorder" else kind
+    cls = _CLASSES.get(inner, _Composed)
+    if kind == "reorder" and not issubclass(cls, (_Positional, CustomMask)):
+        cls = _Composed
+    mask = object.__new__(cls)
+    mask._expr = expr
+    return mask
+
+
+def as_mask(mask: Any) -> Mask:
+    """`mask`, or ours for one of JAX's or tokamax's."""
+    if isinstance(mask, Mask):
+        return mask
+    from .interop import from_jax
+
+    return from_jax(mask)
+
+
+# ---- Masks that JAX lacks.
+
+
+def empty(shape: Shape) -> Mask:
+    """No pair."""
+    return wrap(_core.Expr.empty(_check_shape(shape)))
+
+
+def prefix(shape: Shape, n: int) -> Mask:
+    """kv < n, so that `CausalMask(shape) | prefix(shape, 128)` is a prefix LM."""
+    return wrap(_core.Expr.prefix(_check_shape(shape), _int("n", n)))
+
+
+def q_range(shape: Shape, a: int, b: int) -> Mask:
+    """a <= q < b."""
+    return wrap(_core.Expr.q_range(_check_shape(shape), _int("a", a), _int("b", b)))
+
+
+def kv_range(shape: Shape, a: int, b: int) -> Mask:
+    """a <= kv < b."""
+    return wrap(_core.Expr.kv_range(_check_shape(shape), _int("a", a), _int("b", b)))
+
+
+def stride(shape: Shape, step: int, phase: int = 0) -> Mask:
+    """(q - kv) mod step == phase, mod never negative; step >= 1, 0 <= phase < step."""
+    return wrap(_core.Expr.stride(_check_shape(shape), _int("step", step), _int("phase", phase)))
+
+
+def documents(shape: Shape, lengths: Sequence[int]) -> Mask:
+    """Same document, from lengths >= 0 that sum to at most each axis; positions past the last
+    document are padding and see nothing."""
+    return wrap(_core.Expr.documents(_check_shape(shape), [_int("length", n) for n in lengths]))
+
+
+def segments(q: np.ndarray, kv: np.ndarray | None = None, pad: int | None = None) -> Mask:
+    """q[i] == kv[j] for integer ids [q_len] and [kv_len] (kv: the same as q). Ids may be negative,
+    come in any order and come back: equal ids are one segment wherever they are. Ids equal to `pad`
+    see nothing and are seen by nothing."""
+    q = _array(q)
+    kv = q if kv is None else _array(kv)
+    if q.ndim != 1 or kv.ndim != 1:
+        raise invalid(f"[mask] expected ids of rank 1, got rank {q.ndim} and {kv.ndim}")
+    pad = None if pad is None else _int("pad", pad)
+    return wrap(_core.Expr.segments((q.size, kv.size), q, kv, pad))
+
+
+def blocks(shape: Shape, bits: np.ndarray, block: int) -> Mask:
+    """The block of `block` x `block` positions that holds (q, kv) is set in
+    bool[ceil(q_len / block), ceil(kv_len / block)]."""
+    return wrap(_core.Expr.blocks(_check_shape(shape), _array(bits), _int("block", block)))
+
+
+def reorder(mask: Mask, q: np.ndarray) -> Mask:
+    """Row r is `mask` evaluated at position q[r]; any integers, whose dtype q_sequence keeps. Masks
+    with arrays need positions in [0, q_len)."""
+    return wrap(as_mask(mask)._expr.reorder(_array(q)))
+
+
+def zigzag(mask: Mask, n: int) -> Mask:
+    """`mask` with its q positions in 2n equal pieces, shard i getting pieces i and 2n - 1 - i."""
+    return wrap(as_mask(mask)._expr.zigzag(_int("n", n)))
+
+
+def striped(mask: Mask, n: int) -> Mask:
+    """`mask` with its q positions so laid out that shard i gets those congruent to i modulo n."""
+    return wrap(as_mask(mask)._expr.striped(_int("n", n)))
+
+
+class MultiHeadMask:
+    """One mask for each head, all of one shape.
+
+    Args:
+      masks: a non-empty sequence of masks, ours or JAX's.
+
+    Raises:
+      Error: no mask at all, shapes that differ, or something that is no mask of one head.
+    """
+
+    __slots__ = ("masks",)
+
+    def __init__(self, masks: Sequence[Mask]):
+        if not masks:
+            raise invalid("[mask] expected at least one mask, got none")
+        for mask in masks:
+            if isinstance(mask, MultiHeadMask):
+                raise invalid("[mask] expected masks of one head, got a MultiHeadMask among them")
+        self.masks = tuple(as_mask(mask) for mask in masks)
+        for head, mask in enumerate(self.masks):
+            if mask.shape != self.masks[0].shape:
+                raise invalid(f"[mask] expected masks of one shape {self.masks[0].shape}, got "
+                              f"{mask.shape} for head {head}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(num_heads, q_len, kv_len)."""
+        return (len(self.masks), *self.masks[0].shape)
+
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        if not isinstance(index, tuple) or len(index) != 3:
+            raise UnsupportedError(f"[mask] expected a head (or a slice of heads) and two slices, "
+                                   f"got {index!r}")
+        if isinstance(index[0], slice):
+            return np.stack([mask[index[1:]] for mask in self.masks[index[0]]])
+        return self.masks[operator.index(index[0])][index[1:]]
+
+    __bool__ = Mask.__bool__
+
+    def __eq__(self, other: object) -> bool:
+        return self.masks == other.masks if isinstance(other, MultiHeadMask) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((MultiHeadMask, self.masks))
+
+    def __str__(self) -> str:
+        return _core.mask_text([mask._expr for mask in self.masks])
+
+    def __repr__(self) -> str:
+        return f"<MultiHeadMask {self.shape}: {self}>"
+
+    def __reduce__(self):
+        return MultiHeadMask, (self.masks,)
+
+
+def parse(text: str, shape: Shape, *, arrays: dict[str, np.ndarray] | None = None) -> Mask:
+    """Reads the text form of one mask, for example "causal() & local(1024, 0)".
+
+    Args:
+      arrays: what the text names, for example {"ids.npy": ...} for 'segments("ids.npy")'.
+
+    Raises:
+      Error: the text cannot be read; the message points at the column.
+    """
+    if not isinstance(text, str):
+        raise ArgumentTypeError(f"[parse] expected text, got {text!r}")
+    named = {name: _array(array) for name, array in (arrays or {}).items()}
+    heads = _core.parse(text, _check_shape(shape), 0, named)
+    if len(heads) != 1:
+        raise invalid(f"[parse] expected one mask, got a list of {len(heads)}: use parse_heads")
+    return wrap(heads[0])
+
+
+def parse_heads(text: str, shape: Shape, num_heads: int = 0, *,
+                arrays: dict[str, np.ndarray] | None = None) -> MultiHeadMask:
+    """Reads "[causal() * 8, local(1023, 0) * 24]", or one mask for all of `num_heads` (0: as many
+    as the text says). Otherwise as `parse`."""
+    named = {name: _array(array) for name, array in (arrays or {}).items()}
+    heads = _core.parse(text, _check_shape(shape), _int("num_heads", num_heads), named)
+    return MultiHeadMask([wrap(head) for head in heads])
