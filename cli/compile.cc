@@ -39,7 +39,7 @@ struct Arguments {
   std::optional<int64_t> block_q_dq, block_kv_dq, block_q_dkv, block_kv_dkv;
   std::vector<std::string> passes;
   int64_t head_shards = 1, q_seq_shards = 1;
-  bool no_downcast = false, no_shrink = false, fused_bwd = false;
+  bool no_downcast = false, no_shrink = false, fused_bwd = false, simplify = false;
   std::string empty_rows = "warn";
   int threads = 0;
   std::optional<std::string> output;
@@ -71,7 +71,7 @@ Examples:
 CompileOptions ToOptions(const Arguments& arguments) {
   CompileOptions options;
   options.plan = {arguments.head_shards, arguments.q_seq_shards, !arguments.no_downcast,
-                  !arguments.no_shrink, arguments.fused_bwd};
+                  !arguments.no_shrink,  arguments.fused_bwd,    arguments.simplify};
   options.threads = arguments.threads;
 
   const bool names_passes = !arguments.passes.empty();
@@ -200,6 +200,8 @@ Command AddCompile(CLI::App& app) {
   command->add_flag("--no-shrink", a.no_shrink, "Keep empty blocks in the grid");
   command->add_flag("--fused-bwd", a.fused_bwd,
                     "For use_fused_bwd_kernel: no dq pass, dkv not shrunk");
+  command->add_flag("--simplify", a.simplify,
+                    "Let the kernel compute every composition of positional masks");
   command
       ->add_option("--empty-rows", a.empty_rows,
                    "Rows that attend to nothing: error, warn or allow (default: warn)")

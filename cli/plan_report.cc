@@ -223,6 +223,7 @@ json::object PlanJson(const Plan& plan) {
             {"q_seq_shards", options.q_seq_shards},
             {"downcast_smem_data", options.downcast_smem_data},
             {"shrink_grid", options.shrink_grid},
+            {"simplify", options.simplify},
             {"use_fused_bwd_kernel", options.use_fused_bwd_kernel}}},
           {"passes", std::move(passes)}};
 }

@@ -21,7 +21,7 @@ std::string PlanDigest(const Plan& plan, const std::string& mask_digest) {
   sha.Update(fmt::format("q_seq_shards={}\n", options.q_seq_shards));
   sha.Update(fmt::format("downcast_smem_data={}\n", options.downcast_smem_data));
   sha.Update(fmt::format("shrink_grid={}\n", options.shrink_grid));
-  sha.Update("simplify=false\n");
+  sha.Update(fmt::format("simplify={}\n", options.simplify));
   sha.Update(fmt::format("use_fused_bwd_kernel={}\n", options.use_fused_bwd_kernel));
   for (Pass which : kAllPasses) {
     const std::optional<CompiledPass>& pass = plan.pass(which);

@@ -161,12 +161,12 @@ class Reader {
     if (const std::string dialect = group.TextAttribute("dialect"); dialect != "jax") {
       group.Fail(fmt::format("expected the dialect 'jax', got '{}'", Printable(dialect)));
     }
-    if (group.BoolAttribute("simplify")) group.Fail("expected simplify to be false, got true");
     PlanOptions options;
     options.head_shards = PositiveAttribute(group, "head_shards");
     options.q_seq_shards = PositiveAttribute(group, "q_seq_shards");
     options.downcast_smem_data = group.BoolAttribute("downcast_smem_data");
     options.shrink_grid = group.BoolAttribute("shrink_grid");
+    options.simplify = group.BoolAttribute("simplify");
     options.use_fused_bwd_kernel = group.BoolAttribute("use_fused_bwd_kernel");
     ExpectDivides(group, "head_shards", options.head_shards, plan.mask.num_heads());
     ExpectDivides(group, "q_seq_shards", options.q_seq_shards, plan.mask.shape().q_len);

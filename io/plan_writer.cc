@@ -77,7 +77,7 @@ class Writer {
     group.SetAttribute("q_seq_shards", options.q_seq_shards);
     group.SetAttribute("downcast_smem_data", options.downcast_smem_data);
     group.SetAttribute("shrink_grid", options.shrink_grid);
-    group.SetAttribute("simplify", false);
+    group.SetAttribute("simplify", options.simplify);
     group.SetAttribute("use_fused_bwd_kernel", options.use_fused_bwd_kernel);
   }
 

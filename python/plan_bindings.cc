@@ -50,13 +50,14 @@ Pass ToPass(const std::string& name) {
 
 nb::tuple ProcessMask(const std::vector<const MaskObject*>& heads, const Pair& block_shape,
                       bool is_dkv, bool downcast_smem_data, int64_t head_shards,
-                      int64_t q_seq_shards, bool shrink_grid, int threads) {
+                      int64_t q_seq_shards, bool shrink_grid, bool simplify, int threads) {
   CompileOptions options;
   (is_dkv ? options.dkv : options.fwd) = ToBlockShape(block_shape);
   options.plan.head_shards = head_shards;
   options.plan.q_seq_shards = q_seq_shards;
   options.plan.downcast_smem_data = downcast_smem_data;
   options.plan.shrink_grid = shrink_grid;
+  options.plan.simplify = simplify;
   options.threads = threads;
 
   const MultiHeadMask mask = ToMultiHeadMask(heads);
@@ -108,12 +109,13 @@ std::unique_ptr<PlanObject> CompilePlan(const std::vector<const MaskObject*>& he
                                         const std::optional<Pair>& dq,
                                         const std::optional<Pair>& dkv, bool downcast_smem_data,
                                         int64_t head_shards, int64_t q_seq_shards, bool shrink_grid,
-                                        bool use_fused_bwd_kernel, int threads) {
+                                        bool use_fused_bwd_kernel, bool simplify, int threads) {
   CompileOptions options;
   options.fwd = ToBlockShape(fwd);
   options.dq = ToBlockShape(dq);
   options.dkv = ToBlockShape(dkv);
-  options.plan = {head_shards, q_seq_shards, downcast_smem_data, shrink_grid, use_fused_bwd_kernel};
+  options.plan = {head_shards, q_seq_shards,         downcast_smem_data,
+                  shrink_grid, use_fused_bwd_kernel, simplify};
   options.threads = threads;
   const MultiHeadMask mask = ToMultiHeadMask(heads);
   return RunInterruptibly([&](const Progress& progress) {
@@ -214,6 +216,7 @@ nb::dict Options(const PlanObject& object) {
   result["downcast_smem_data"] = options.downcast_smem_data;
   result["shrink_grid"] = options.shrink_grid;
   result["use_fused_bwd_kernel"] = options.use_fused_bwd_kernel;
+  result["simplify"] = options.simplify;
   return result;
 }
 
@@ -222,8 +225,8 @@ nb::dict Options(const PlanObject& object) {
 void BindPlan(nb::module_& m) {
   m.def("process_mask", &ProcessMask, nb::arg("heads"), nb::arg("block_shape"), nb::kw_only(),
         nb::arg("is_dkv"), nb::arg("downcast_smem_data") = true, nb::arg("head_shards") = 1,
-        nb::arg("q_seq_shards") = 1, nb::arg("shrink_grid") = true, nb::arg("threads") = 0,
-        "Returns (fields of MaskInfo, Expr of the mask function or None).");
+        nb::arg("q_seq_shards") = 1, nb::arg("shrink_grid") = true, nb::arg("simplify") = false,
+        nb::arg("threads") = 0, "Returns (fields of MaskInfo, Expr of the mask function or None).");
   m.def("process_dynamic_mask", &ProcessDynamicMask, nb::arg("mask"), nb::arg("block_shape"),
         nb::kw_only(), nb::arg("is_dkv") = false, nb::arg("downcast_smem_data") = true,
         nb::arg("head_shards") = 1, nb::arg("q_seq_shards") = 1, nb::arg("threads") = 0,
@@ -238,11 +241,11 @@ void BindPlan(nb::module_& m) {
       .def("digests", &Digests)
       .def("heads", &Heads)
       .def("options", &Options);
-  m.def("compile", &CompilePlan, nb::arg("heads"), nb::kw_only(), nb::arg("fwd") = nb::none(),
-        nb::arg("dq") = nb::none(), nb::arg("dkv") = nb::none(),
-        nb::arg("downcast_smem_data") = true, nb::arg("head_shards") = 1,
-        nb::arg("q_seq_shards") = 1, nb::arg("shrink_grid") = true,
-        nb::arg("use_fused_bwd_kernel") = false, nb::arg("threads") = 0);
+  m.def(
+      "compile", &CompilePlan, nb::arg("heads"), nb::kw_only(), nb::arg("fwd") = nb::none(),
+      nb::arg("dq") = nb::none(), nb::arg("dkv") = nb::none(), nb::arg("downcast_smem_data") = true,
+      nb::arg("head_shards") = 1, nb::arg("q_seq_shards") = 1, nb::arg("shrink_grid") = true,
+      nb::arg("use_fused_bwd_kernel") = false, nb::arg("simplify") = false, nb::arg("threads") = 0);
 }
 
 }  // namespace splashmask::python

@@ -54,7 +54,8 @@ Certificate CertifyPlan(const Plan& plan, const Progress& progress) {
     if (std::find(blocks.begin(), blocks.end(), block) != blocks.end()) continue;
     blocks.push_back(block);
     // Partial blocks are read a second time, unless the kernel computes them.
-    rows += shape.q_len / block.q * std::ssize(programs) * (ComputableLeaf(heads) ? 1 : 2);
+    rows += shape.q_len / block.q * std::ssize(programs) *
+            (ComputedByKernel(heads, plan.options) ? 1 : 2);
   }
 
   Certificate certificate;

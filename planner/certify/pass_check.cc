@@ -47,16 +47,28 @@ Array QPositions(const Mask& mask) {
   return Array::FromVector(rows);
 }
 
+// Whether anything but a position is looked up to decide a cell.
+bool ReadsMore(const Mask& mask) {
+  const MaskExpr& expr = mask.node().expr;
+  if (const auto* inverse = std::get_if<node::Not>(&expr)) return ReadsMore(inverse->mask);
+  if (const auto* pair = std::get_if<node::Binary>(&expr)) {
+    return ReadsMore(pair->left) || ReadsMore(pair->right);
+  }
+  return mask.node().has_indexed_leaf || std::holds_alternative<node::Documents>(expr) ||
+         std::holds_alternative<node::Custom>(expr) || std::holds_alternative<node::Reorder>(expr);
+}
+
 }  // namespace
 
-std::optional<Mask> ComputableLeaf(const HeadEntries& heads) {
+std::optional<Mask> ComputedByKernel(const HeadEntries& heads, const PlanOptions& options) {
   if (heads.masks.size() != 1) return std::nullopt;
   const Mask& leaf = WithoutReorder(heads.masks.front());
   const auto* custom = std::get_if<node::Custom>(&leaf.node().expr);
   const bool computable = (custom != nullptr && custom->function->computable()) ||
                           std::holds_alternative<node::Causal>(leaf.node().expr) ||
                           std::holds_alternative<node::Local>(leaf.node().expr) ||
-                          std::holds_alternative<node::ChunkedCausal>(leaf.node().expr);
+                          std::holds_alternative<node::ChunkedCausal>(leaf.node().expr) ||
+                          (options.simplify && !ReadsMore(leaf));
   return computable ? std::optional(leaf) : std::nullopt;
 }
 
@@ -69,7 +81,7 @@ PassCheck::PassCheck(const Plan& plan, Pass pass, const HeadEntries& heads, Prov
       grid_(grid),
       progress_(progress),
       is_dkv_(pass == Pass::kDkv),
-      leaf_(ComputableLeaf(heads)),
+      leaf_(ComputedByKernel(heads, plan.options)),
       layout_(grid.truth, is_dkv_,
               plan.options.shrink_grid && heads.masks.size() == 1 &&
                   !(is_dkv_ && plan.options.use_fused_bwd_kernel),

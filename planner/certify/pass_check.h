@@ -17,7 +17,7 @@ namespace splashmask::certify {
 
 /// The mask function that the kernel computes by itself when every head has this one mask: causal,
 /// local or chunked causal, bare or with reordered q positions.
-std::optional<Mask> ComputableLeaf(const HeadEntries& heads);
+std::optional<Mask> ComputedByKernel(const HeadEntries& heads, const PlanOptions& options);
 
 /// A grid of blocks, and which partial block each of its blocks is. The first pass whose stored
 /// blocks prove right becomes the reference for other passes of the same block shape.

@@ -49,14 +49,34 @@ Array RowNumbers(int64_t q_len) {
   return fits ? Iota<int32_t>(q_len) : Iota<int64_t>(q_len);
 }
 
-std::optional<Computable> FindComputable(const HeadMasks& heads) {
+// Whether only positions decide, without any array.
+bool IsPositional(const Mask& mask) {
+  return std::visit(
+      Overloaded{
+          [](const node::Documents&) { return false; },
+          [](const node::Segments&) { return false; },
+          [](const node::Blocks&) { return false; },
+          [](const node::Dense&) { return false; },
+          [](const node::Custom&) { return false; },
+          [](const node::Reorder&) { return false; },
+          [](const node::Not& n) { return IsPositional(n.mask); },
+          [](const node::Binary& n) { return IsPositional(n.left) && IsPositional(n.right); },
+          [](const auto&) { return true; },
+      },
+      mask.node().expr);
+}
+
+std::optional<Computable> FindComputable(const HeadMasks& heads, bool simplify) {
   if (heads.unique.size() != 1) return std::nullopt;
   const Mask& mask = heads.unique.front();
   const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
-  if (reorder != nullptr && IsComputable(reorder->mask)) {
+  const auto computable = [&](const Mask& function) {
+    return IsComputable(function) || (simplify && IsPositional(function));
+  };
+  if (reorder != nullptr && computable(reorder->mask)) {
     return Computable{reorder->mask, reorder->q_positions};
   }
-  if (!IsComputable(mask)) return std::nullopt;
+  if (!computable(mask)) return std::nullopt;
   return Computable{mask, std::nullopt};
 }
 
@@ -67,7 +87,7 @@ class Compiler {
       : options_(options),
         counters_(counters),
         heads_(GroupHeads(mask, options.plan.head_shards)),
-        computable_(FindComputable(heads_)) {
+        computable_(FindComputable(heads_, options.plan.simplify)) {
     for (const Mask& unique : heads_.unique) analyses_.push_back(Analyze(unique));
   }
 

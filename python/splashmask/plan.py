@@ -74,7 +74,8 @@ class Plan:
     Attributes:
       mask: the MultiHeadMask.
       fwd, dq, dkv: CompiledPass, or None for a pass that was not compiled.
-      head_shards, q_seq_shards, downcast_smem_data, shrink_grid, use_fused_bwd_kernel: the options.
+      head_shards, q_seq_shards, downcast_smem_data, shrink_grid, use_fused_bwd_kernel, simplify: the
+        options.
     """
 
     def __init__(self, core: _core.Plan):
@@ -149,7 +150,7 @@ def compile(mask: MultiHeadMask | Mask, *, block_q: int = 512, block_kv: int = 5
             block_q_dkv: int | None = None, block_kv_dkv: int | None = None,
             passes: tuple[str, ...] = ("fwd", "dq", "dkv"), head_shards: int = 1,
             q_seq_shards: int = 1, downcast_smem_data: bool = True, shrink_grid: bool = True,
-            use_fused_bwd_kernel: bool = False, threads: int = 0) -> Plan:
+            use_fused_bwd_kernel: bool = False, simplify: bool = False, threads: int = 0) -> Plan:
     """Compiles the passes of a mask; what is said of `process_mask` holds for each.
 
     Args:
@@ -178,7 +179,8 @@ def compile(mask: MultiHeadMask | Mask, *, block_q: int = 512, block_kv: int = 5
     options = dict(downcast_smem_data=bool(downcast_smem_data),
                    head_shards=check_count("head_shards", head_shards),
                    q_seq_shards=check_count("q_seq_shards", q_seq_shards),
-                   shrink_grid=bool(shrink_grid), use_fused_bwd_kernel=bool(use_fused_bwd_kernel))
+                   shrink_grid=bool(shrink_grid), use_fused_bwd_kernel=bool(use_fused_bwd_kernel),
+                   simplify=bool(simplify))
     return Plan(_compile(mask, blocks, options, check_count("threads", threads)))
 
 

@@ -126,12 +126,12 @@ def as_function(expr: _core.Expr | None) -> Callable | None:
 
 
 def _process(mask: Any, block_shape: Any, is_dkv: bool, downcast_smem_data: bool, head_shards: int,
-             q_seq_shards: int, shrink_grid: bool) -> Result:
+             q_seq_shards: int, shrink_grid: bool, simplify: bool) -> Result:
     mask = as_multi_head_mask(mask)
     heads = [head._expr for head in mask.masks]
     block_shape = check_pair("block_shape", block_shape)
     options = (bool(downcast_smem_data), check_count("head_shards", head_shards),
-               check_count("q_seq_shards", q_seq_shards), bool(shrink_grid))
+               check_count("q_seq_shards", q_seq_shards), bool(shrink_grid), bool(simplify))
     key = None  # What may change meanwhile is compiled anew each time.
     if not any(head.may_change for head in heads):
         key = (tuple(heads), block_shape, is_dkv, options)
@@ -139,7 +139,7 @@ def _process(mask: Any, block_shape: Any, is_dkv: bool, downcast_smem_data: bool
             return cached
     fields, function = _core.process_mask(
         heads, block_shape, is_dkv=is_dkv, downcast_smem_data=options[0], head_shards=options[1],
-        q_seq_shards=options[2], shrink_grid=options[3])
+        q_seq_shards=options[2], shrink_grid=options[3], simplify=options[4])
     result = MaskInfo(*fields), as_function(function)
     if key is not None:
         _cache.put(key, result)
@@ -148,7 +148,7 @@ def _process(mask: Any, block_shape: Any, is_dkv: bool, downcast_smem_data: bool
 
 def process_mask(mask: MultiHeadMask, block_shape: tuple[int, int], *,
                  downcast_smem_data: bool = True, head_shards: int = 1, q_seq_shards: int = 1,
-                 shrink_grid: bool = True) -> Result:
+                 shrink_grid: bool = True, simplify: bool = False) -> Result:
     """The tables of the fwd and dq passes, equal to JAX's `process_mask` in every field.
 
     Args:
@@ -158,6 +158,8 @@ def process_mask(mask: MultiHeadMask, block_shape: tuple[int, int], *,
       downcast_smem_data: the smallest of int8, int16, int32 for each table, instead of int32.
       head_shards, q_seq_shards: over how many devices heads and q positions are sharded.
       shrink_grid: leave empty blocks out, when all heads have one mask.
+      simplify: let the kernel compute every composition of positional masks, where JAX has partial
+        blocks; JAX's own process_mask has no such argument.
 
     Returns:
       The tables, and the mask as a function of positions when the kernel can compute it, else None.
@@ -168,16 +170,16 @@ def process_mask(mask: MultiHeadMask, block_shape: tuple[int, int], *,
       Error: a ValueError whose `code` names the kind; the message names values that would do.
     """
     return _process(mask, block_shape, False, downcast_smem_data, head_shards, q_seq_shards,
-                    shrink_grid)
+                    shrink_grid, simplify)
 
 
 def process_mask_dkv(mask: MultiHeadMask, block_shape: tuple[int, int], *,
                      downcast_smem_data: bool = True, head_shards: int = 1, q_seq_shards: int = 1,
-                     shrink_grid: bool = True) -> Result:
+                     shrink_grid: bool = True, simplify: bool = False) -> Result:
     """The tables of the dkv pass, equal to JAX's `process_mask_dkv` in every field; otherwise as
     `process_mask`. The fused backward kernel needs shrink_grid=False."""
     return _process(mask, block_shape, True, downcast_smem_data, head_shards, q_seq_shards,
-                    shrink_grid)
+                    shrink_grid, simplify)
 
 
 def process_dynamic_mask(mask: np.ndarray, block_shape: tuple[int, int], *,

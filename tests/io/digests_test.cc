@@ -40,6 +40,7 @@ TEST(DigestsTest, EveryOptionAndBlockChangesThePlanDigest) {
       [](Plan& p) { p.options.downcast_smem_data = true; },
       [](Plan& p) { p.options.shrink_grid = true; },
       [](Plan& p) { p.options.use_fused_bwd_kernel = true; },
+      [](Plan& p) { p.options.simplify = true; },
       [](Plan& p) { p.fwd->block.q = 12; },
       [](Plan& p) { p.dkv->block.kv = 8; },
       [](Plan& p) { p.dq.reset(); },

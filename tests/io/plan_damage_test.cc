@@ -153,8 +153,6 @@ TEST_F(PlanDamageTest, AttributesAreStrict) {
          [](hid_t f) { PutInt(f, "/options", "shrink_grid", 1); });
   Expect("/options: expected the dialect 'jax', got 'tokamax'",
          [](hid_t f) { PutText(f, "/options", "dialect", "tokamax"); });
-  Expect("/options: expected simplify to be false, got true",
-         [](hid_t f) { PutBool(f, "/options", "simplify", true); });
   Expect("/fwd: expected the attribute 'block_q', got none",
          [](hid_t f) { DropAttribute(f, "/fwd", "block_q"); });
 }

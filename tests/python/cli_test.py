@@ -165,11 +165,11 @@ def test_flags_choose_passes_and_blocks(run, flags, passes):
 def test_flags_reach_the_options(run):
     done = run("compile", "causal()", "--q-len", "4096", "--kv-len", "2048", "--heads", "4",
                "--head-shards", "2", "--q-seq-shards", "4", "--no-downcast", "--no-shrink",
-               "--json")
+               "--simplify", "--json")
     result = json.loads(done.stdout)
     assert result["options"] == {
         "head_shards": 2, "q_seq_shards": 4, "downcast_smem_data": False, "shrink_grid": False,
-        "use_fused_bwd_kernel": False
+        "simplify": True, "use_fused_bwd_kernel": False
     }
     assert (result["q_len"], result["kv_len"], result["num_heads"]) == (4096, 2048, 4)
     assert result["passes"]["fwd"]["tables"]["block_mask"] == {

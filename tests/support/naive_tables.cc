@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "splashmask/masks/node.h"
+#include "splashmask/masks/print.h"
 #include "tests/support/naive_mask.h"
 
 namespace splashmask {
@@ -28,6 +29,15 @@ bool IsComputableLeaf(const Mask& mask) {
   return std::holds_alternative<node::Causal>(mask.node().expr) ||
          std::holds_alternative<node::Local>(mask.node().expr) ||
          std::holds_alternative<node::ChunkedCausal>(mask.node().expr);
+}
+
+// With simplify: whether the text form names no array and reorders nothing.
+bool IsPositionalText(const Mask& mask) {
+  const std::string text = ToString(mask);
+  for (const char* word : {"\"", "documents", "custom", "reorder"}) {
+    if (text.find(word) != std::string::npos) return false;
+  }
+  return true;
 }
 
 // Whether JAX takes two heads for one: the same expression, with q positions equal in value and in
@@ -304,7 +314,7 @@ class NaivePassBuilder {
     if (masks_.size() != 1) return false;
     const auto* reorder = std::get_if<node::Reorder>(&masks_[0].node().expr);
     const Mask& leaf = reorder == nullptr ? masks_[0] : reorder->mask;
-    if (!IsComputableLeaf(leaf)) return false;
+    if (!IsComputableLeaf(leaf) && !(options_.simplify && IsPositionalText(leaf))) return false;
     pass->mask_function = leaf;
     if (reorder != nullptr) {
       pass->info.q_sequence = reorder->q_positions;

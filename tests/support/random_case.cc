@@ -224,6 +224,7 @@ RandomCase MakeRandomCase(uint64_t seed) {
   plan.downcast_smem_data = !OneIn(random, 3);
   plan.shrink_grid = !OneIn(random, 3);
   plan.use_fused_bwd_kernel = OneIn(random, 4);
+  plan.simplify = OneIn(random, 4);
   options.fwd = RandomBlock(random, shape, plan.q_seq_shards);
   const bool same_blocks = OneIn(random, 2);
   if (!plan.use_fused_bwd_kernel) {

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JAX's splash attention on our tables.
+
+    import splashmask.jax as smj
+
+    kernel = smj.make_splash_mha(mask, block_sizes=..., head_shards=1, q_seq_shards=1)
+    out = kernel(q, k, v)                 # JAX's own kernel
+
+    with smj.patched():                   # or: code that calls JAX keeps calling JAX
+        ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as _kernel
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as _info
+
+from . import masks, process
+from .errors import Error, invalid
+
+BlockSizes = _kernel.BlockSizes
+QKVLayout = _kernel.QKVLayout
+SegmentIds = _kernel.SegmentIds
+SplashAttentionKernel = _kernel.SplashAttentionKernel
+
+__all__ = [
+    "BlockSizes", "QKVLayout", "SegmentIds", "SplashAttentionKernel", "make_masked_mha_reference",
+    "make_masked_mqa_reference", "make_splash_mha", "make_splash_mha_single_device",
+    "make_splash_mqa", "make_splash_mqa_single_device", "patched", "process_mask",
+    "process_mask_dkv",
+]
+
+_LANES = 128  # NUM_LANES of JAX's kernel.
+
+
+def _as_jax(result: process.Result) -> tuple[_info.MaskInfo, Callable | None]:
+    info, mask_function = result
+    return _info.MaskInfo(*info), mask_function
+
+
+def process_mask(mask: Any, block_shape: tuple[int, int], **options: Any):
+    """splashmask.process_mask with JAX's own MaskInfo class."""
+    return _as_jax(process.process_mask(mask, block_shape, **options))
+
+
+def process_mask_dkv(mask: Any, block_shape: tuple[int, int], **options: Any):
+    """splashmask.process_mask_dkv with JAX's own MaskInfo class."""
+    return _as_jax(process.process_mask_dkv(mask, block_shape, **options))
+
+
+def _limit(message: str) -> Error:
+    return invalid(f"[kernel] {message}")
+
+
+def _check_kernel_limits(sizes: BlockSizes) -> None:
+    """What JAX's kernel says when it is called, and on a TPU alone."""
+    lanes = f"a multiple of {_LANES}, the lanes of a TPU"
+    if sizes.block_kv_compute is not None and sizes.block_kv_compute % _LANES:
+        raise _limit(f"expected block_kv_compute ({sizes.block_kv_compute}) to be {lanes}")
+    if sizes.has_backward_blocks and not sizes.use_fused_bwd_kernel and sizes.block_kv_dq % _LANES:
+        raise _limit(f"expected block_kv_dq ({sizes.block_kv_dq}) to be {lanes}")
+
+
+def _make_splash_attention(
+    mask: Any,
+    *,
+    block_sizes: BlockSizes | None = None,
+    is_mqa: bool,
+    save_residuals: bool = False,
+    mask_value: float = _kernel.DEFAULT_MASK_VALUE,
+    attn_logits_soft_cap: float | None = None,
+    downcast_smem_data: bool = True,
+    head_shards: int,
+    q_seq_shards: int,
+    residual_checkpoint_name: str | None = None,
+    interpret: bool = False,
+    simplify: bool = False,
+) -> SplashAttentionKernel:
+    if len(getattr(mask, "shape", ())) != 3:
+        raise invalid("[kernel] expected a mask of shape (num_heads, q_len, kv_len), got "
+                      f"{getattr(mask, 'shape', mask)!r}")
+    if block_sizes is None:
+        block_sizes = BlockSizes.get_default()
+    _check_kernel_limits(block_sizes)
+
+    if isinstance(mask, jax.Array):  # A mask known at run time only; it may be traced.
+        fwd, dkv = _info.process_dynamic_mask, _info.process_dynamic_mask_dkv
+    else:
+        if isinstance(mask, np.ndarray):
+            mask = masks.MultiHeadMask([masks.NumpyMask(head) for head in mask])
+        mask = process.as_multi_head_mask(mask)
+        fwd = partial(process_mask, simplify=simplify)
+        dkv = partial(process_mask_dkv, simplify=simplify)
+
+    def tables(function: Callable, block_q: int, block_kv: int, **options: Any):
+        info, mask_function = function(mask, (block_q, block_kv),
+                                       downcast_smem_data=downcast_smem_data,
+                                       head_shards=head_shards, q_seq_shards=q_seq_shards,
+                                       **options)
+        return jax.tree_util.tree_map(jnp.array, info), mask_function
+
+    sizes = block_sizes
+    fwd_info, mask_function = tables(fwd, sizes.block_q, sizes.block_kv)
+    dq_info = dkv_info = None
+    if sizes.has_backward_blocks:
+        if not sizes.use_fused_bwd_kernel:
+            dq_info, _ = tables(fwd, sizes.block_q_dq, sizes.block_kv_dq)
+        dkv_info, _ = tables(dkv, sizes.block_q_dkv, sizes.block_kv_dkv,
+                             shrink_grid=not sizes.use_fused_bwd_kernel)
+    return SplashAttentionKernel(
+        fwd_info, dq_info, dkv_info, block_sizes=block_sizes, is_mqa=is_mqa,
+        save_residuals=save_residuals, mask_value=mask_value,
+        attn_logits_soft_cap=attn_logits_soft_cap,
+        residual_checkpoint_name=residual_checkpoint_name, mask_function=mask_function,
+        interpret=interpret)
+
+
+def make_splash_mha(mask: Any, **options: Any) -> SplashAttentionKernel:
+    """JAX's `make_splash_mha` with our tables: the kernel is JAX's, `interpret=True` too.
+
+    Args:
+      mask: [num_heads, q_len, kv_len]: a MultiHeadMask, ours or JAX's, a bool NumPy array, or a
+        bool jax.Array for a mask that is known at run time only.
+      head_shards, q_seq_shards: over how many devices heads and q positions are sharded.
+      block_sizes, save_residuals, mask_value, attn_logits_soft_cap, downcast_smem_data,
+        residual_checkpoint_name, interpret: as in JAX.
+      simplify: let the kernel compute every composition of positional masks, instead of loading
+        partial blocks from memory.
+
+    Returns:
+      JAX's SplashAttentionKernel: a pytree, called with q [num_heads, q_len, head_dim], k and v. Two
+      kernels of equal masks and options are equal to `jit`: nothing is traced again.
+
+    Raises:
+      Error: what `process_mask` raises, and the kernel's own limits: block_kv_compute and block_kv_dq
+        are multiples of 128.
+    """
+    return _make_splash_attention(mask, is_mqa=False, **options)
+
+
+def make_splash_mqa(mask: Any, **options: Any) -> SplashAttentionKernel:
+    """The same for k and v without a head axis: [kv_len, head_dim]."""
+    return _make_splash_attention(mask, is_mqa=True, **options)
+
+
+def make_splash_mha_single_device(mask: Any, **options: Any) -> SplashAttentionKernel:
+    """make_splash_mha for one device."""
+    return make_splash_mha(mask, head_shards=1, q_seq_shards=1, **options)
+
+
+def make_splash_mqa_single_device(mask: Any, **options: Any) -> SplashAttentionKernel:
+    """make_splash_mqa for one device."""
+    return make_splash_mqa(mask, head_shards=1, q_seq_shards=1, **options)
+
+
+def _dense(mask: Any) -> Any:
+    mask = process.as_multi_head_mask(mask) if hasattr(mask, "masks") else mask
+    return mask[:, :, :] if isinstance(mask, masks.MultiHeadMask) else mask
+
+
+def make_masked_mha_reference(mask: Any, **options: Any) -> Callable:
+    """JAX's dense reference; `mask` may be ours."""
+    return _kernel.make_masked_mha_reference(_dense(mask), **options)
+
+
+def make_masked_mqa_reference(mask: Any, **options: Any) -> Callable:
+    """The same for k and v without a head axis."""
+    return _kernel.make_masked_mqa_reference(_dense(mask), **options)
+
+
+# ---- Code that calls JAX.
+
+
+def _patched_process(original: Callable, ours: Callable) -> Callable:
+
+    def call(mask: Any, block_shape: tuple[int, int], **options: Any):
+        return ours(mask, block_shape, **options)
+
+    call.__name__ = call.__qualname__ = f"splashmask_{ours.__name__}"
+    call.__doc__ = ours.__doc__
+    call.func = original  # For whoever looks through JAX's partial.
+    return call
+
+
+_ORIGINALS = {"process_mask": _info.process_mask, "process_mask_dkv": _info.process_mask_dkv}
+_PATCHES = {
+    name: _patched_process(original, globals()[name]) for name, original in _ORIGINALS.items()
+}
+_lock = threading.Lock()
+_depth = 0
+
+
+def _replace(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Swaps functions in JAX's module and in every module that has imported them by name."""
+    by_id = {id(function): new[name] for name, function in old.items()}
+    for module in list(sys.modules.values()):
+        if module is sys.modules[__name__]:
+            continue
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if id(value) in by_id:
+                setattr(module, name, by_id[id(value)])
+
+
+@contextlib.contextmanager
+def patched() -> Iterator[None]:
+    """Inside, JAX's `process_mask` and `process_mask_dkv` are ours: code that builds splash kernels
+    through JAX (MaxText, axlearn, Levanter) gets our tables, in JAX's own classes. Modules that have
+    imported the names are patched too. It holds for the whole process and may be nested.
+    """
+    global _depth
+    with _lock:
+        _depth += 1
+        if _depth == 1:
+            _replace(_ORIGINALS, _PATCHES)
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                _replace(_PATCHES, _ORIGINALS)
