@@ -4,6 +4,9 @@
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The TPU compiler without a TPU, in more than one process.
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 import hypothesis
@@ -22,6 +25,7 @@ _lines = pytest.StashKey[list]()
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "tpu_compiler: compiles for a TPU with libtpu")
     config.stash[_lines] = []
 
 
