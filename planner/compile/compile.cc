@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/compile/compile.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <limits>
-#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "splashmask/masks/analysis/analysis.h"
-#include "splashmask/masks/error.h"
-#include "splashmask/masks/node.h"
 #include "splashmask/planner/compile/block_grid.h"
 #include "splashmask/planner/compile/check_options.h"
+#include "splashmask/planner/compile/computable.h"
 #include "splashmask/planner/compile/head_masks.h"
 #include "splashmask/planner/compile/partial_blocks.h"
 #include "splashmask/planner/compile/table_memory.h"
@@ -24,41 +19,6 @@ namespace splashmask {
 
 namespace {
 
-// What the kernel needs to compute a mask itself.
-struct Computable {
-  Mask function;                    // Of positions: the mask without its reordering.
-  std::optional<Array> q_sequence;  // The position of each row, unless it is the row itself.
-};
-
-bool IsComputable(const Mask& mask) {
-  const MaskExpr& expr = mask.node().expr;
-  return std::holds_alternative<node::Causal>(expr) || std::holds_alternative<node::Local>(expr) ||
-         std::holds_alternative<node::ChunkedCausal>(expr);
-}
-
-template <typename T>
-Array Iota(int64_t length) {
-  std::vector<T> numbers(static_cast<size_t>(length));
-  std::iota(numbers.begin(), numbers.end(), T{0});
-  return Array::FromVector(numbers);
-}
-
-Array RowNumbers(int64_t q_len) {
-  const bool fits = q_len <= std::numeric_limits<int32_t>::max();
-  return fits ? Iota<int32_t>(q_len) : Iota<int64_t>(q_len);
-}
-
-std::optional<Computable> FindComputable(const HeadMasks& heads) {
-  if (heads.unique.size() != 1) return std::nullopt;
-  const Mask& mask = heads.unique.front();
-  const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
-  if (reorder != nullptr && IsComputable(reorder->mask)) {
-    return Computable{reorder->mask, reorder->q_positions};
-  }
-  if (!IsComputable(mask)) return std::nullopt;
-  return Computable{mask, std::nullopt};
-}
-
 // Compiles the passes of one plan; passes with the same block shape share steps 1 to 3.
 class Compiler {
  public:
@@ -66,7 +26,8 @@ class Compiler {
       : options_(options),
         counters_(counters),
         heads_(GroupHeads(mask, options.plan.head_shards)),
-        computable_(FindComputable(heads_)) {
+        computable_(heads_.unique.size() == 1 ? FindComputable(heads_.unique.front())
+                                              : std::nullopt) {
     for (const Mask& unique : heads_.unique) analyses_.push_back(Analyze(unique));
   }
 
