@@ -31,6 +31,9 @@
 namespace nb = nanobind;
 
 namespace splashmask {
+
+void BindTokamax(nb::module_& m);
+
 namespace {
 
 using Pair = std::pair<int64_t, int64_t>;
@@ -276,6 +279,7 @@ NB_MODULE(_core, m) {
       nb::arg("q_seq_shards") = 1, nb::arg("shrink_grid") = true,
       nb::arg("use_fused_bwd_kernel") = false, nb::arg("threads") = 0,
       "Compiles and certifies: None when every table entry is right, else the first that is not.");
+  BindTokamax(m);
 }
 
 }  // namespace splashmask
