@@ -41,6 +41,7 @@ NB_MODULE(_core, m) {
   m.attr("__version__") = SPLASHMASK_VERSION;
   BindMask(m);
   BindPlan(m);
+  BindTokamax(m);
 }
 
 }  // namespace splashmask::python

@@ -38,5 +38,6 @@ MultiHeadMask ToMultiHeadMask(const std::vector<const MaskObject*>& heads);
 
 void BindMask(nanobind::module_& m);
 void BindPlan(nanobind::module_& m);
+void BindTokamax(nanobind::module_& m);
 
 }  // namespace splashmask::python

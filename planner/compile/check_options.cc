@@ -33,6 +33,8 @@ std::string NearestDivisors(int64_t value, int64_t length) {
   return fmt::format(": nearest are {} and {}", below, above);
 }
 
+}  // namespace
+
 void CheckDivides(const std::string& name, int64_t value, const std::string& of, int64_t length) {
   if (value < 1) Invalid(fmt::format("expected {} of at least 1, got {}", name, value));
   if (length % value != 0) {
@@ -41,9 +43,7 @@ void CheckDivides(const std::string& name, int64_t value, const std::string& of,
   }
 }
 
-// Refuses at once what could never fit: one entry a block row (a block, when nothing is shrunk) in
-// data_next and block_mask, q_sequence, and what compiling keeps for each block row.
-void CheckMemory(Shape shape, BlockShape block, const PlanOptions& plan, bool may_shrink) {
+void CheckLeastMemory(Shape shape, BlockShape block, const PlanOptions& plan, bool may_shrink) {
   const auto rows = static_cast<ByteCount>(shape.q_len / block.q);
   const auto columns = static_cast<ByteCount>(may_shrink ? 1 : shape.kv_len / block.kv);
   const ByteCount entry_bytes = plan.downcast_smem_data ? 2 : 8;
@@ -66,8 +66,6 @@ void CheckMemory(Shape shape, BlockShape block, const PlanOptions& plan, bool ma
   }
 }
 
-}  // namespace
-
 void CheckPass(Shape shape, int64_t num_heads, BlockShape block, const PlanOptions& plan,
                const char* suffix) {
   const std::string block_q = std::string("block_q") + suffix;
@@ -88,7 +86,7 @@ void CheckOptions(const MultiHeadMask& mask, const CompileOptions& options) {
   const auto check = [&](const std::optional<BlockShape>& block, const char* suffix, bool shrink) {
     if (!block) return;
     CheckPass(mask.shape(), mask.num_heads(), *block, options.plan, suffix);
-    CheckMemory(mask.shape(), *block, options.plan, shrink && options.plan.shrink_grid);
+    CheckLeastMemory(mask.shape(), *block, options.plan, shrink && options.plan.shrink_grid);
   };
   check(options.fwd, "", true);
   check(options.dq, "_dq", true);

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/compile/compile.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <limits>
-#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "splashmask/masks/analysis/analysis.h"
-#include "splashmask/masks/error.h"
-#include "splashmask/masks/node.h"
 #include "splashmask/planner/compile/block_grid.h"
 #include "splashmask/planner/compile/check_options.h"
+#include "splashmask/planner/compile/computable.h"
 #include "splashmask/planner/compile/head_masks.h"
 #include "splashmask/planner/compile/partial_blocks.h"
 #include "splashmask/planner/compile/table_memory.h"
@@ -24,62 +19,6 @@ namespace splashmask {
 
 namespace {
 
-// What the kernel needs to compute a mask itself.
-struct Computable {
-  Mask function;                    // Of positions: the mask without its reordering.
-  std::optional<Array> q_sequence;  // The position of each row, unless it is the row itself.
-};
-
-bool IsComputable(const Mask& mask) {
-  const MaskExpr& expr = mask.node().expr;
-  if (const auto* custom = std::get_if<node::Custom>(&expr)) return custom->function->computable();
-  return std::holds_alternative<node::Causal>(expr) || std::holds_alternative<node::Local>(expr) ||
-         std::holds_alternative<node::ChunkedCausal>(expr);
-}
-
-template <typename T>
-Array Iota(int64_t length) {
-  std::vector<T> numbers(static_cast<size_t>(length));
-  std::iota(numbers.begin(), numbers.end(), T{0});
-  return Array::FromVector(numbers);
-}
-
-Array RowNumbers(int64_t q_len) {
-  const bool fits = q_len <= std::numeric_limits<int32_t>::max();
-  return fits ? Iota<int32_t>(q_len) : Iota<int64_t>(q_len);
-}
-
-// Whether only positions decide, without any array.
-bool IsPositional(const Mask& mask) {
-  return std::visit(
-      Overloaded{
-          [](const node::Documents&) { return false; },
-          [](const node::Segments&) { return false; },
-          [](const node::Blocks&) { return false; },
-          [](const node::Dense&) { return false; },
-          [](const node::Custom&) { return false; },
-          [](const node::Reorder&) { return false; },
-          [](const node::Not& n) { return IsPositional(n.mask); },
-          [](const node::Binary& n) { return IsPositional(n.left) && IsPositional(n.right); },
-          [](const auto&) { return true; },
-      },
-      mask.node().expr);
-}
-
-std::optional<Computable> FindComputable(const HeadMasks& heads, bool simplify) {
-  if (heads.unique.size() != 1) return std::nullopt;
-  const Mask& mask = heads.unique.front();
-  const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
-  const auto computable = [&](const Mask& function) {
-    return IsComputable(function) || (simplify && IsPositional(function));
-  };
-  if (reorder != nullptr && computable(reorder->mask)) {
-    return Computable{reorder->mask, reorder->q_positions};
-  }
-  if (!computable(mask)) return std::nullopt;
-  return Computable{mask, std::nullopt};
-}
-
 // Compiles the passes of one plan; passes with the same block shape share steps 1 to 3.
 class Compiler {
  public:
@@ -87,7 +26,9 @@ class Compiler {
       : options_(options),
         counters_(counters),
         heads_(GroupHeads(mask, options.plan.head_shards)),
-        computable_(FindComputable(heads_, options.plan.simplify)) {
+        computable_(heads_.unique.size() == 1
+                        ? FindComputable(heads_.unique.front(), options.plan.simplify)
+                        : std::nullopt) {
     for (const Mask& unique : heads_.unique) analyses_.push_back(Analyze(unique));
   }
 

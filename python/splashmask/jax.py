@@ -13,9 +13,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,6 +25,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 
 from . import masks, process
 from .errors import Error, invalid
+from .patching import Patch
 
 BlockSizes = _kernel.BlockSizes
 QKVLayout = _kernel.QKVLayout
@@ -178,54 +177,12 @@ def make_masked_mqa_reference(mask: Any, **options: Any) -> Callable:
     return _kernel.make_masked_mqa_reference(_dense(mask), **options)
 
 
-# ---- Code that calls JAX.
+_patch = Patch([(_info.process_mask, process_mask), (_info.process_mask_dkv, process_mask_dkv)])
 
 
-def _patched_process(original: Callable, ours: Callable) -> Callable:
-
-    def call(mask: Any, block_shape: tuple[int, int], **options: Any):
-        return ours(mask, block_shape, **options)
-
-    call.__name__ = call.__qualname__ = f"splashmask_{ours.__name__}"
-    call.__doc__ = ours.__doc__
-    call.func = original  # For whoever looks through JAX's partial.
-    return call
-
-
-_ORIGINALS = {"process_mask": _info.process_mask, "process_mask_dkv": _info.process_mask_dkv}
-_PATCHES = {
-    name: _patched_process(original, globals()[name]) for name, original in _ORIGINALS.items()
-}
-_lock = threading.Lock()
-_depth = 0
-
-
-def _replace(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Swaps functions in JAX's module and in every module that has imported them by name."""
-    by_id = {id(function): new[name] for name, function in old.items()}
-    for module in list(sys.modules.values()):
-        if module is sys.modules[__name__]:
-            continue
-        for name, value in list(getattr(module, "__dict__", {}).items()):
-            if id(value) in by_id:
-                setattr(module, name, by_id[id(value)])
-
-
-@contextlib.contextmanager
-def patched() -> Iterator[None]:
+def patched() -> contextlib.AbstractContextManager[None]:
     """Inside, JAX's `process_mask` and `process_mask_dkv` are ours: code that builds splash kernels
     through JAX (MaxText, axlearn, Levanter) gets our tables, in JAX's own classes. Modules that have
     imported the names are patched too. It holds for the whole process and may be nested.
     """
-    global _depth
-    with _lock:
-        _depth += 1
-        if _depth == 1:
-            _replace(_ORIGINALS, _PATCHES)
-    try:
-        yield
-    finally:
-        with _lock:
-            _depth -= 1
-            if _depth == 0:
-                _replace(_PATCHES, _ORIGINALS)
+    return _patch()

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/compile/computable.h"
+
+#include <limits>
+#include <numeric>
+#include <variant>
+#include <vector>
+
+#include "splashmask/masks/node.h"
+
+namespace splashmask {
+
+namespace {
+
+bool IsComputable(const Mask& mask) {
+  const MaskExpr& expr = mask.node().expr;
+  if (const auto* custom = std::get_if<node::Custom>(&expr)) return custom->function->computable();
+  return std::holds_alternative<node::Causal>(expr) || std::holds_alternative<node::Local>(expr) ||
+         std::holds_alternative<node::ChunkedCausal>(expr);
+}
+
+// Whether only positions decide, without any array.
+bool IsPositional(const Mask& mask) {
+  return std::visit(
+      Overloaded{
+          [](const node::Documents&) { return false; },
+          [](const node::Segments&) { return false; },
+          [](const node::Blocks&) { return false; },
+          [](const node::Dense&) { return false; },
+          [](const node::Custom&) { return false; },
+          [](const node::Reorder&) { return false; },
+          [](const node::Not& n) { return IsPositional(n.mask); },
+          [](const node::Binary& n) { return IsPositional(n.left) && IsPositional(n.right); },
+          [](const auto&) { return true; },
+      },
+      mask.node().expr);
+}
+
+template <typename T>
+Array Iota(int64_t length) {
+  std::vector<T> numbers(static_cast<size_t>(length));
+  std::iota(numbers.begin(), numbers.end(), T{0});
+  return Array::FromVector(numbers);
+}
+
+}  // namespace
+
+std::optional<Computable> FindComputable(const Mask& mask, bool simplify) {
+  const auto computable = [&](const Mask& function) {
+    return IsComputable(function) || (simplify && IsPositional(function));
+  };
+  const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
+  if (reorder != nullptr && computable(reorder->mask)) {
+    return Computable{reorder->mask, reorder->q_positions};
+  }
+  if (!computable(mask)) return std::nullopt;
+  return Computable{mask, std::nullopt};
+}
+
+Array RowNumbers(int64_t q_len) {
+  const bool fits = q_len <= std::numeric_limits<int32_t>::max();
+  return fits ? Iota<int32_t>(q_len) : Iota<int64_t>(q_len);
+}
+
+}  // namespace splashmask
