@@ -3,6 +3,8 @@
 // What a mask, block shapes and shards must satisfy. Private to compile.
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 #include "splashmask/planner/compile/compile.h"
 
@@ -11,6 +13,10 @@ namespace splashmask {
 /// Throws kInvalidArgument, naming the nearest values that would do, and kTooLarge when even the
 /// smallest tables would not fit in memory.
 void CheckOptions(const MultiHeadMask& mask, const CompileOptions& options);
+
+/// Throws kInvalidArgument when `value` is not positive or does not divide `length`.
+void CheckDivides(std::string_view op, const std::string& name, int64_t value,
+                  const std::string& of, int64_t length);
 
 /// The part of CheckOptions that concerns one pass.
 void CheckPass(Shape shape, int64_t num_heads, BlockShape block, const PlanOptions& plan,

@@ -7,14 +7,10 @@
 
 namespace splashmask {
 
-namespace {
-
 DType SmallestType(int64_t largest, bool downcast) {
   if (!downcast || largest > INT16_MAX) return DType::kInt32;
   return largest > INT8_MAX ? DType::kInt16 : DType::kInt8;
 }
-
-}  // namespace
 
 NextTables AllocateTables(const TableInputs& in, int64_t rows, int64_t columns,
                           int64_t largest_data) {

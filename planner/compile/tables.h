@@ -41,6 +41,9 @@ NextTables BuildFwdTables(const TableInputs& in);
 /// padded at the top.
 NextTables BuildDkvTables(const TableInputs& in);
 
+/// int8 or int16 when it holds `largest` and `downcast` is set; else int32.
+DType SmallestType(int64_t largest, bool downcast);
+
 /// Allocates the tables: [table heads, rows, columns], each of the smallest dtype that holds the
 /// largest entry (int32 without downcast). Throws kTooLarge with the bytes they would take.
 NextTables AllocateTables(const TableInputs& in, int64_t rows, int64_t columns,
