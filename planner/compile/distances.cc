@@ -88,16 +88,16 @@ class DistanceBits {
           return AndNotWords(row, right.data(), words_);
       }
     }
-    FillRow(row, count(), false);
-    const std::optional<Progression> leaf = Leaf(mask);
-    if (!leaf) return;
-    if (leaf->step == 1) {
-      SetBits(row, leaf->first - low_, leaf->last - low_ + 1);
-      return;
-    }
-    for (int64_t bit = leaf->first - low_; bit <= leaf->last - low_; bit += leaf->step) {
-      SetBits(row, bit, bit + 1);
-    }
+    Clear(row);
+    if (const std::optional<Progression> leaf = Leaf(mask)) Set(*leaf, row);
+  }
+
+  void Clear(uint64_t* row) const { FillRow(row, count(), false); }
+
+  void Set(const Progression& progression, uint64_t* row) const {
+    const int64_t first = progression.first - low_, last = progression.last - low_;
+    if (progression.step == 1) return SetBits(row, first, last + 1);
+    for (int64_t bit = first; bit <= last; bit += progression.step) SetBits(row, bit, bit + 1);
   }
 
   // The runs of bits in each residue class of `step`.
@@ -144,10 +144,33 @@ int64_t Period(const Mask& mask, int64_t most) {
   return both <= most / right ? both * right : 1;
 }
 
+// Any mask as progressions: its runs, those of each residue class of its period, or the runs of
+// several distances and the classes of single ones, whichever are fewest.
+Distances FewestProgressions(const Mask& mask, const DistanceBits& bits) {
+  std::vector<uint64_t> row(static_cast<size_t>(bits.words()));
+  bits.Draw(mask, row.data());
+  Distances runs = bits.Runs(row.data(), 1);
+  const int64_t period = Period(mask, bits.count());
+  if (period == 1 || runs.size() == 1) return runs;
+
+  Distances classes = bits.Runs(row.data(), period);
+  Distances mixed;
+  bits.Clear(row.data());
+  for (const Progression& run : runs) {
+    if (run.first == run.last) {
+      bits.Set(run, row.data());
+    } else {
+      mixed.push_back(run);
+    }
+  }
+  const Distances singles = bits.Runs(row.data(), period);
+  mixed.insert(mixed.end(), singles.begin(), singles.end());
+
+  Distances& fewest = classes.size() < runs.size() ? classes : runs;
+  return mixed.size() < fewest.size() ? mixed : fewest;
+}
+
 void Append(const Mask& mask, const DistanceBits& bits, Distances* distances) {
-  const auto append = [&](const Distances& found) {
-    distances->insert(distances->end(), found.begin(), found.end());
-  };
   const MaskExpr& expr = mask.node().expr;
   const auto* binary = std::get_if<node::Binary>(&expr);
   if (binary != nullptr && binary->op == node::Op::kOr) {
@@ -156,12 +179,8 @@ void Append(const Mask& mask, const DistanceBits& bits, Distances* distances) {
   } else if (binary == nullptr && !std::holds_alternative<node::Not>(expr)) {
     if (const std::optional<Progression> leaf = bits.Leaf(mask)) distances->push_back(*leaf);
   } else {
-    std::vector<uint64_t> row(static_cast<size_t>(bits.words()));
-    bits.Draw(mask, row.data());
-    Distances runs = bits.Runs(row.data(), 1);
-    const int64_t period = Period(mask, bits.count());
-    Distances classes = period > 1 ? bits.Runs(row.data(), period) : runs;
-    append(classes.size() < runs.size() ? classes : runs);
+    const Distances found = FewestProgressions(mask, bits);
+    distances->insert(distances->end(), found.begin(), found.end());
   }
 }
 

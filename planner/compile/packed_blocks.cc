@@ -106,8 +106,11 @@ void PackedBlocks::MarkWindow(RunSpan q_runs, RunSpan kv_runs, int64_t nearest, 
   const int64_t last_word = (kv_runs.back().end - 1) / block_.kv / 64;
   if (!one_run) {
     std::fill(touched_.begin() + first_word, touched_.begin() + last_word + 1, 0);
+    int64_t done = -1;
     for (const Run& run : kv_runs) {
-      SetBits(touched_.data(), run.begin / block_.kv, (run.end - 1) / block_.kv + 1);
+      const int64_t last = (run.end - 1) / block_.kv;
+      if (last > done) SetBits(touched_.data(), run.begin / block_.kv, last + 1);
+      done = last;
     }
   }
   size_t begin_run = 0, end_run = 0;  // kv runs that reach into the window.
