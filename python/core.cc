@@ -27,6 +27,7 @@
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/certify/certify.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/python/packed_bindings.h"
 
 namespace nb = nanobind;
 
@@ -276,6 +277,7 @@ NB_MODULE(_core, m) {
       nb::arg("q_seq_shards") = 1, nb::arg("shrink_grid") = true,
       nb::arg("use_fused_bwd_kernel") = false, nb::arg("threads") = 0,
       "Compiles and certifies: None when every table entry is right, else the first that is not.");
+  python::BindPacked(m);
 }
 
 }  // namespace splashmask

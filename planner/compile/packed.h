@@ -51,7 +51,7 @@ struct PackedTables {
 /// see; `mask` is [length, length] and depends on q - kv alone (full, causal, local, stride and
 /// their combinations), as positions are those of the whole sequence. A block is visited if and
 /// only if it holds a visible pair of a document, or a (p, p) of padding: a padded row without any
-/// block would be NaN in the kernel, whose gradients poison the rest.
+/// block would be NaN in the kernel, and poison the gradients of what follows.
 ///
 /// Shapes and dtypes depend on `options`, `mask` and the length, never on the ids, so that a jitted
 /// step is compiled once: the tables are as wide as the mask alone needs (every block a row of
