@@ -122,7 +122,9 @@ class DistanceBits {
     first = std::max<Wide>(first, low_);
     last = std::min<Wide>(last, high_);
     if (first > last) return std::nullopt;
-    return Progression{static_cast<int64_t>(first), static_cast<int64_t>(last), step};
+    last = first + (last - first) / step * step;
+    return Progression{static_cast<int64_t>(first), static_cast<int64_t>(last),
+                       first == last ? 1 : step};
   }
 
   const int64_t low_, high_, words_;

@@ -11,7 +11,7 @@
 
 namespace splashmask {
 
-/// The distances first, first + step, ... that are at most `last`; first <= last, step >= 1.
+/// The distances first, first + step, ..., last; step >= 1, and 1 when there is only one.
 struct Progression {
   int64_t first, last, step;
 
