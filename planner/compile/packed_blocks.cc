@@ -165,8 +165,8 @@ void PackedBlocks::MarkResidues(RunSpan runs, const Progression& distances) {
     return std::tuple(residue(a), a.begin) < std::tuple(residue(b), b.begin);
   });
   const auto with_residue = [&](int64_t wanted) {
-    const auto found = std::ranges::equal_range(tokens_, wanted, {}, residue);
-    return RunSpan(found.begin(), found.end());
+    return RunSpan(std::ranges::lower_bound(tokens_, wanted, {}, residue),
+                   std::ranges::upper_bound(tokens_, wanted, {}, residue));
   };
   for (size_t at = 0; at < tokens_.size();) {
     const int64_t q_residue = residue(tokens_[at]);
