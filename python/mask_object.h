@@ -37,6 +37,7 @@ class MaskObject {
 MultiHeadMask ToMultiHeadMask(const std::vector<const MaskObject*>& heads);
 
 void BindMask(nanobind::module_& m);
+void BindPacked(nanobind::module_& m);
 void BindPlan(nanobind::module_& m);
 void BindTokamax(nanobind::module_& m);
 

@@ -62,8 +62,9 @@ nb::tuple ProcessMask(const std::vector<const MaskObject*>& heads, const Pair& b
 
   const MultiHeadMask mask = ToMultiHeadMask(heads);
   const auto [pass, blocks] = RunInterruptibly([&](const Progress& progress) {
-    options.progress = progress;
-    Plan plan = Compile(mask, options);
+    CompileOptions interruptible = options;
+    interruptible.progress = progress;
+    Plan plan = Compile(mask, interruptible);
     CompiledPass compiled = *std::move(is_dkv ? plan.dkv : plan.fwd);
     std::optional<ExpandedBlocks> expanded = Expand(compiled.info.partial_mask_blocks);
     return std::pair(std::move(compiled), std::move(expanded));
@@ -119,8 +120,9 @@ std::unique_ptr<PlanObject> CompilePlan(const std::vector<const MaskObject*>& he
   options.threads = threads;
   const MultiHeadMask mask = ToMultiHeadMask(heads);
   return RunInterruptibly([&](const Progress& progress) {
-    options.progress = progress;
-    return std::make_unique<PlanObject>(PlanObject{Compile(mask, options)});
+    CompileOptions interruptible = options;
+    interruptible.progress = progress;
+    return std::make_unique<PlanObject>(PlanObject{Compile(mask, interruptible)});
   });
 }
 

@@ -32,8 +32,9 @@ nb::tuple ProcessTokamaxMask(const MaskObject& mask, const Pair& block_shape, bo
   options.threads = threads;
 
   const auto [pass, blocks] = RunInterruptibly([&](const Progress& progress) {
-    options.progress = progress;
-    TokamaxPass compiled = CompileTokamax(mask.mask(), options);
+    TokamaxOptions interruptible = options;
+    interruptible.progress = progress;
+    TokamaxPass compiled = CompileTokamax(mask.mask(), interruptible);
     std::optional<ExpandedBlocks> expanded = Expand(compiled.info.partial_mask_blocks);
     return std::pair(std::move(compiled), std::move(expanded));
   });

@@ -35,10 +35,14 @@ std::string NearestDivisors(int64_t value, int64_t length) {
 
 }  // namespace
 
-void CheckDivides(const std::string& name, int64_t value, const std::string& of, int64_t length) {
-  if (value < 1) Invalid(fmt::format("expected {} of at least 1, got {}", name, value));
+void CheckDivides(std::string_view op, const std::string& name, int64_t value,
+                  const std::string& of, int64_t length) {
+  const auto invalid = [&](const std::string& message) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("[{}] expected {}", op, message));
+  };
+  if (value < 1) invalid(fmt::format("{} of at least 1, got {}", name, value));
   if (length % value != 0) {
-    Invalid(fmt::format("expected {} ({}) to divide {} ({}){}", name, value, of, length,
+    invalid(fmt::format("{} ({}) to divide {} ({}){}", name, value, of, length,
                         NearestDivisors(value, length)));
   }
 }
@@ -69,11 +73,12 @@ void CheckLeastMemory(Shape shape, BlockShape block, const PlanOptions& plan, bo
 void CheckPass(Shape shape, int64_t num_heads, BlockShape block, const PlanOptions& plan,
                const char* suffix) {
   const std::string block_q = std::string("block_q") + suffix;
-  CheckDivides(block_q, block.q, "q_len", shape.q_len);
-  CheckDivides(std::string("block_kv") + suffix, block.kv, "kv_len", shape.kv_len);
-  CheckDivides("q_seq_shards", plan.q_seq_shards, "q_len", shape.q_len);
-  CheckDivides(block_q, block.q, "q_len / q_seq_shards", shape.q_len / plan.q_seq_shards);
-  CheckDivides("head_shards", plan.head_shards, "the number of heads", num_heads);
+  CheckDivides("compile", block_q, block.q, "q_len", shape.q_len);
+  CheckDivides("compile", std::string("block_kv") + suffix, block.kv, "kv_len", shape.kv_len);
+  CheckDivides("compile", "q_seq_shards", plan.q_seq_shards, "q_len", shape.q_len);
+  CheckDivides("compile", block_q, block.q, "q_len / q_seq_shards",
+               shape.q_len / plan.q_seq_shards);
+  CheckDivides("compile", "head_shards", plan.head_shards, "the number of heads", num_heads);
 }
 
 void CheckOptions(const MultiHeadMask& mask, const CompileOptions& options) {

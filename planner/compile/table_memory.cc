@@ -60,12 +60,12 @@ ByteCount TableSizes::bytes() const {
          static_cast<ByteCount>(columns) * static_cast<ByteCount>(entry_bytes);
 }
 
-void CheckTableMemory(const TableSizes& sizes) {
+void CheckTableMemory(const TableSizes& sizes, std::string_view op) {
   if (FitsInMemory(sizes.bytes())) return;
   throw Error(ErrorCode::kTooLarge,
-              fmt::format("[compile] expected the tables to fit in memory ({} bytes are left), "
+              fmt::format("[{}] expected the tables to fit in memory ({} bytes are left), "
                           "but {} x {} x {} entries take at least {} bytes: use larger blocks",
-                          AvailableMemory(), sizes.heads, sizes.rows, sizes.columns,
+                          op, AvailableMemory(), sizes.heads, sizes.rows, sizes.columns,
                           fmt::to_string(sizes.bytes())));
 }
 

@@ -3,6 +3,7 @@
 // Refuses tables that will not fit in memory, before the work of making them. Private to compile.
 
 #include <cstdint>
+#include <string_view>
 
 #include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/planner/mask_info.h"
@@ -17,8 +18,8 @@ struct TableSizes {
   ByteCount bytes() const;
 };
 
-/// Throws kTooLarge, naming the bytes, when the tables do not fit in memory.
-void CheckTableMemory(const TableSizes& sizes);
+/// Throws kTooLarge, naming `op` and the bytes, when the tables do not fit in memory.
+void CheckTableMemory(const TableSizes& sizes, std::string_view op = "compile");
 
 /// The same for `sizes` of which the rows (or the columns) will be as many as the fullest column
 /// (row) of blocks sees: classifies a few to find a lower bound.

@@ -25,13 +25,13 @@ void CheckOptions(Shape shape, const TokamaxOptions& options) {
   const char* suffix = options.is_dkv ? "_dkv" : "";
   const std::string block_q = fmt::format("block_q{}", suffix);
   const std::string block_kv = fmt::format("block_kv{}", suffix);
-  CheckDivides(block_q, options.block.q, "q_len", shape.q_len);
-  CheckDivides(block_kv, options.block.kv, "kv_len", shape.kv_len);
-  CheckDivides("q_seq_shards", options.q_seq_shards, "q_len", shape.q_len);
-  CheckDivides(block_q, options.block.q, "q_len / q_seq_shards",
+  CheckDivides("compile", block_q, options.block.q, "q_len", shape.q_len);
+  CheckDivides("compile", block_kv, options.block.kv, "kv_len", shape.kv_len);
+  CheckDivides("compile", "q_seq_shards", options.q_seq_shards, "q_len", shape.q_len);
+  CheckDivides("compile", block_q, options.block.q, "q_len / q_seq_shards",
                shape.q_len / options.q_seq_shards);
-  CheckDivides("kv_seq_shards", options.kv_seq_shards, "kv_len", shape.kv_len);
-  CheckDivides(block_kv, options.block.kv, "kv_len / kv_seq_shards",
+  CheckDivides("compile", "kv_seq_shards", options.kv_seq_shards, "kv_len", shape.kv_len);
+  CheckDivides("compile", block_kv, options.block.kv, "kv_len / kv_seq_shards",
                shape.kv_len / options.kv_seq_shards);
   if (options.threads < 0) {
     throw Error(ErrorCode::kInvalidArgument,

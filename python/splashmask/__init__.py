@@ -38,6 +38,7 @@ from .masks import (
     striped,
     zigzag,
 )
+from .packed import PackedPass, PackedTables, compile_packed
 from .plan import CompiledPass, Mismatch, Plan, compile, load
 from .process import (
     MaskInfo,
@@ -64,11 +65,14 @@ __all__ = [
     "Mismatch",
     "MultiHeadMask",
     "NumpyMask",
+    "PackedPass",
+    "PackedTables",
     "Plan",
     "__version__",
     "blocks",
     "clear_cache",
     "compile",
+    "compile_packed",
     "documents",
     "empty",
     "from_jax",

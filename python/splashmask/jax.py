@@ -25,6 +25,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 
 from . import masks, process
 from .errors import Error, invalid
+from .mask_function import MaskFunction
+from .packed import PackedPass, PackedTables, packed_mask
 from .patching import Patch
 
 BlockSizes = _kernel.BlockSizes
@@ -34,7 +36,7 @@ SplashAttentionKernel = _kernel.SplashAttentionKernel
 
 __all__ = [
     "BlockSizes", "QKVLayout", "SegmentIds", "SplashAttentionKernel", "make_masked_mha_reference",
-    "make_masked_mqa_reference", "make_splash_mha", "make_splash_mha_single_device",
+    "make_masked_mqa_reference", "make_packed_splash_mha", "make_splash_mha", "make_splash_mha_single_device",
     "make_splash_mqa", "make_splash_mqa_single_device", "patched", "process_mask",
     "process_mask_dkv",
 ]
@@ -176,6 +178,60 @@ def make_masked_mqa_reference(mask: Any, **options: Any) -> Callable:
     """The same for k and v without a head axis."""
     return _kernel.make_masked_mqa_reference(_dense(mask), **options)
 
+
+# ---- Packed documents.
+
+
+def make_packed_splash_mha(tables: PackedTables, mask: masks.Mask | str = "causal()", *,
+                           block_sizes: BlockSizes | None = None, save_residuals: bool = False,
+                           mask_value: float = _kernel.DEFAULT_MASK_VALUE,
+                           attn_logits_soft_cap: float | None = None,
+                           residual_checkpoint_name: str | None = None, interpret: bool = False,
+                           is_mqa: bool = False) -> SplashAttentionKernel:
+    """JAX's kernel for one sequence of a packed batch: made inside `vmap` or `lax.map`, and called
+    with that sequence's SegmentIds.
+
+    Args:
+      tables: of one sequence: `compile_packed`'s, mapped over their first axis.
+      mask, block_sizes: those that the tables were compiled for. The dq kernel has the tables and the
+        block sizes of fwd.
+      save_residuals, mask_value, attn_logits_soft_cap, residual_checkpoint_name, interpret, is_mqa:
+        as in JAX.
+
+    Raises:
+      Error: block sizes that are not the tables', and the kernel's own limits.
+    """
+    sizes = BlockSizes.get_default() if block_sizes is None else block_sizes
+    _check_kernel_limits(sizes)
+    fwd_rows, dkv_columns = tables.fwd.block_mask.shape[1], tables.dkv.block_mask.shape[2]
+    length = fwd_rows * sizes.block_q
+    if sizes.has_backward_blocks:
+        if not sizes.use_fused_bwd_kernel and (
+                (sizes.block_q_dq, sizes.block_kv_dq) != (sizes.block_q, sizes.block_kv)):
+            raise _limit(f"expected the dq blocks ({sizes.block_q_dq}, {sizes.block_kv_dq}) to be "
+                         f"those of fwd ({sizes.block_q}, {sizes.block_kv})")
+        if dkv_columns * sizes.block_kv_dkv != length:
+            raise _limit(f"expected tables for block_q ({sizes.block_q}) and block_kv_dkv "
+                         f"({sizes.block_kv_dkv}), got {fwd_rows} and {dkv_columns} blocks of them")
+        if sizes.block_q_dkv % _LANES:  # Of the kernel with segment ids.
+            raise _limit(f"expected block_q_dkv ({sizes.block_q_dkv}) to be a multiple of {_LANES}, "
+                         "the lanes of a TPU, with segment ids")
+    q_sequence = jnp.arange(length, dtype=jnp.int32)
+
+    def info(one: PackedPass) -> _info.MaskInfo:
+        return _info.MaskInfo(one.data_next, None, one.block_mask, None, q_sequence)
+
+    fwd = info(tables.fwd)
+    dq = fwd if sizes.has_backward_blocks and not sizes.use_fused_bwd_kernel else None
+    return SplashAttentionKernel(
+        fwd, dq, info(tables.dkv) if sizes.has_backward_blocks else None, block_sizes=sizes,
+        is_mqa=is_mqa, save_residuals=save_residuals, mask_value=mask_value,
+        attn_logits_soft_cap=attn_logits_soft_cap,
+        residual_checkpoint_name=residual_checkpoint_name,
+        mask_function=MaskFunction(packed_mask(mask, length)._expr), interpret=interpret)
+
+
+# ---- Code that calls JAX.
 
 _patch = Patch([(_info.process_mask, process_mask), (_info.process_mask_dkv, process_mask_dkv)])
 
