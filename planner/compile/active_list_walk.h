@@ -14,6 +14,7 @@
 #include "splashmask/planner/compile/active_lists.h"
 #include "splashmask/planner/compile/block_grid.h"
 #include "splashmask/planner/compile/tables.h"
+#include "splashmask/planner/progress.h"
 #include "splashmask/planner/threads.h"
 
 namespace splashmask {
