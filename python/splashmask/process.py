@@ -146,7 +146,7 @@ def _process(mask: Any, block_shape: Any, is_dkv: bool, downcast_smem_data: bool
     return result
 
 
-def process_mask(mask: MultiHeadMask, block_shape: tuple[int, int], *,
+def process_mask(mask: MultiHeadMask, block_shape: tuple[int, int], *, is_dkv: bool = False,
                  downcast_smem_data: bool = True, head_shards: int = 1, q_seq_shards: int = 1,
                  shrink_grid: bool = True, simplify: bool = False) -> Result:
     """The tables of the fwd and dq passes, equal to JAX's `process_mask` in every field.
@@ -155,6 +155,7 @@ def process_mask(mask: MultiHeadMask, block_shape: tuple[int, int], *,
       mask: [num_heads, q_len, kv_len], ours or JAX's.
       block_shape: (block_q, block_kv); each divides its axis, and block_q divides the q positions of
         a shard.
+      is_dkv: the dkv pass instead, as JAX's function has it.
       downcast_smem_data: the smallest of int8, int16, int32 for each table, instead of int32.
       head_shards, q_seq_shards: over how many devices heads and q positions are sharded.
       shrink_grid: leave empty blocks out, when all heads have one mask.
@@ -169,20 +170,20 @@ def process_mask(mask: MultiHeadMask, block_shape: tuple[int, int], *,
     Raises:
       Error: a ValueError whose `code` names the kind; the message names values that would do.
     """
-    return _process(mask, block_shape, False, downcast_smem_data, head_shards, q_seq_shards,
+    return _process(mask, block_shape, bool(is_dkv), downcast_smem_data, head_shards, q_seq_shards,
                     shrink_grid, simplify)
 
 
-def process_mask_dkv(mask: MultiHeadMask, block_shape: tuple[int, int], *,
+def process_mask_dkv(mask: MultiHeadMask, block_shape: tuple[int, int], *, is_dkv: bool = True,
                      downcast_smem_data: bool = True, head_shards: int = 1, q_seq_shards: int = 1,
                      shrink_grid: bool = True, simplify: bool = False) -> Result:
     """The tables of the dkv pass, equal to JAX's `process_mask_dkv` in every field; otherwise as
     `process_mask`. The fused backward kernel needs shrink_grid=False."""
-    return _process(mask, block_shape, True, downcast_smem_data, head_shards, q_seq_shards,
+    return _process(mask, block_shape, bool(is_dkv), downcast_smem_data, head_shards, q_seq_shards,
                     shrink_grid, simplify)
 
 
-def process_dynamic_mask(mask: np.ndarray, block_shape: tuple[int, int], *,
+def process_dynamic_mask(mask: np.ndarray, block_shape: tuple[int, int], *, is_dkv: bool = False,
                          downcast_smem_data: bool = True, head_shards: int = 1,
                          q_seq_shards: int = 1, shrink_grid: bool = True) -> tuple[MaskInfo, None]:
     """The tables of JAX's `process_dynamic_mask` for a bool[heads, q_len, kv_len] array; shrink_grid
@@ -191,16 +192,16 @@ def process_dynamic_mask(mask: np.ndarray, block_shape: tuple[int, int], *,
     Raises:
       Error: a ValueError whose `code` names the kind, for example "InvalidArray".
     """
-    return _process_dynamic(mask, block_shape, False, downcast_smem_data, head_shards, q_seq_shards)
+    return _process_dynamic(mask, block_shape, bool(is_dkv), downcast_smem_data, head_shards, q_seq_shards)
 
 
-def process_dynamic_mask_dkv(mask: np.ndarray, block_shape: tuple[int, int], *,
+def process_dynamic_mask_dkv(mask: np.ndarray, block_shape: tuple[int, int], *, is_dkv: bool = True,
                              downcast_smem_data: bool = True, head_shards: int = 1,
                              q_seq_shards: int = 1,
                              shrink_grid: bool = True) -> tuple[MaskInfo, None]:
     """The same for the dkv pass: partial blocks are [heads, q_blocks, kv_blocks, block_kv, block_q].
     """
-    return _process_dynamic(mask, block_shape, True, downcast_smem_data, head_shards, q_seq_shards)
+    return _process_dynamic(mask, block_shape, bool(is_dkv), downcast_smem_data, head_shards, q_seq_shards)
 
 
 def _process_dynamic(mask: Any, block_shape: Any, is_dkv: bool, downcast_smem_data: bool,

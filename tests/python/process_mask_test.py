@@ -101,6 +101,13 @@ def test_jax_s_masks_are_taken_as_they_are():
         assert_same_info(want, getattr(sm, name)(theirs, (16, 16))[0])
 
 
+def test_is_dkv_as_in_jax():
+    for name, is_dkv in (("process_mask", True), ("process_mask_dkv", False)):
+        theirs = jax_masks.MultiHeadMask([jax_masks.CausalMask((64, 64))])
+        want, _ = getattr(jax_info, name)(theirs, (16, 16), is_dkv=is_dkv)
+        assert_same_info(want, getattr(sm, name)(theirs, (16, 16), is_dkv=is_dkv)[0])
+
+
 def test_functions_are_values():
     function = sm.process_mask(causal(64), (16, 16))[1]
     same = sm.process_mask(causal(64, heads=3), (32, 32))[1]
