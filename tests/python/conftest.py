@@ -21,25 +21,25 @@ hypothesis.settings.register_profile("ci", derandomize=True, **_common)
 hypothesis.settings.register_profile("deep", derandomize=False, **_common)
 hypothesis.settings.load_profile(PROFILE)
 
-_lines = pytest.StashKey[list]()
-
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "tpu_compiler: compiles for a TPU with libtpu")
-    config.stash[_lines] = []
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    if config.stash[_lines]:
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for many in terminalreporter.stats.values() for report in many
+               if getattr(report, "when", None) == "call"]
+    lines = [line for report in reports for name, line in report.user_properties if name == "line"]
+    if lines:
         terminalreporter.section(f"generated cases, profile {PROFILE}")
-    for line in config.stash[_lines]:
+    for line in lines:
         terminalreporter.line(line)
 
 
 @pytest.fixture
 def report(request):
-    """Adds a line to the end of the report."""
-    return request.config.stash[_lines].append
+    """Adds a line to the end of the report, from whichever process runs the test."""
+    return lambda line: request.node.user_properties.append(("line", line))
 
 
 @pytest.fixture
