@@ -4,10 +4,8 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/unique_ptr.h>
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 
 #include "splashmask/planner/compile/packed.h"
@@ -50,8 +48,7 @@ nb::tuple CompilePackedIds(const Ids& ids, const MaskObject& mask, int64_t block
   const auto pass = [](const PackedPass& one) {
     return nb::make_tuple(Stacked(one.data_next), Stacked(one.block_mask));
   };
-  return nb::make_tuple(pass(tables.fwd), pass(tables.dkv), CopyToNumpy(tables.q_sequence),
-                        std::make_unique<MaskObject>(tables.mask_function));
+  return nb::make_tuple(pass(tables.fwd), pass(tables.dkv));
 }
 
 }  // namespace
@@ -63,7 +60,7 @@ void BindPacked(nb::module_& m) {
         nb::arg("pad").none(), nb::arg("use_fused_bwd_kernel"), nb::arg("downcast_smem_data"),
         nb::arg("threads"),
         "segment_ids: int32[batch, length]. Returns ((data_next, block_mask) of fwd, the same of "
-        "dkv, q_sequence, Expr of the mask function).");
+        "dkv).");
 }
 
 }  // namespace splashmask::python

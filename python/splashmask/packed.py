@@ -96,7 +96,7 @@ def compile_packed(segment_ids: np.ndarray, mask: Mask | str = "causal()", *, bl
         "block_q_dkv": block_q if block_q_dkv is None else block_q_dkv,
         "block_kv_dkv": block_kv if block_kv_dkv is None else block_kv_dkv,
     }
-    fwd, dkv, _, _ = _core.compile_packed(
+    fwd, dkv = _core.compile_packed(
         ids, packed_mask(mask, ids.shape[1])._expr,
         **{name: check_count(name, size) for name, size in sizes.items()},
         width=None if width is None else check_count("width", width),
