@@ -57,8 +57,6 @@ const char* SealText(SealState seal) {
   return seal == SealState::kValid ? "valid" : "not checked (`splashmask verify` does)";
 }
 
-const char* YesNo(bool value) { return value ? "yes" : "no"; }
-
 std::string Describe(const std::string& file, const LoadedPlan& loaded,
                      const std::vector<EmptyLinesOfHeads>& empty) {
   const Plan& plan = loaded.plan;
@@ -80,6 +78,9 @@ std::string Describe(const std::string& file, const LoadedPlan& loaded,
       YesNo(options.use_fused_bwd_kernel));
   for (const Pass pass : kAllPasses) {
     if (plan.pass(pass)) text += PassText(plan, pass) + "\n";
+  }
+  for (const Pass pass : kTokamaxPasses) {
+    if (plan.tokamax_pass(pass)) text += TokamaxText(plan, pass) + "\n";
   }
   if (empty.empty()) return text + "every row attends to something\n";
   for (const EmptyLinesOfHeads& group : empty) {

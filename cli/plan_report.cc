@@ -33,23 +33,65 @@ void AppendTable(std::vector<Field>& fields, const char* name, const std::option
                     table->size_bytes()});
 }
 
+void AppendArray(std::vector<Field>& fields, const char* name, const std::optional<Array>& array) {
+  if (!array) return;
+  fields.push_back(
+      {name, std::string(DTypeName(array->dtype())), array->shape(), array->size_bytes()});
+}
+
+void AppendBlocks(std::vector<Field>& fields, const std::optional<PartialMaskBlocks>& blocks) {
+  if (!blocks) return;
+  std::vector<int64_t> shape = blocks->leading();
+  shape.push_back(blocks->rows());
+  shape.push_back(blocks->columns());
+  // The bits are packed eight to a byte, here as in the file.
+  fields.push_back({"partial_mask_blocks", "bool", shape, blocks->size_bytes()});
+}
+
 std::vector<Field> Fields(const MaskInfo& info) {
   std::vector<Field> fields;
   AppendTable(fields, "data_next", info.data_next);
   AppendTable(fields, "mask_next", info.mask_next);
   AppendTable(fields, "block_mask", info.block_mask);
-  if (const auto& blocks = info.partial_mask_blocks) {
-    std::vector<int64_t> shape = blocks->leading();
-    shape.push_back(blocks->rows());
-    shape.push_back(blocks->columns());
-    // The bits are packed eight to a byte, here as in the file.
-    fields.push_back({"partial_mask_blocks", "bool", shape, blocks->size_bytes()});
-  }
-  if (const auto& positions = info.q_sequence) {
-    fields.push_back({"q_sequence", std::string(DTypeName(positions->dtype())), positions->shape(),
-                      positions->size_bytes()});
-  }
+  AppendBlocks(fields, info.partial_mask_blocks);
+  AppendArray(fields, "q_sequence", info.q_sequence);
   return fields;
+}
+
+std::vector<Field> Fields(const TokamaxMaskInfo& info) {
+  std::vector<Field> fields;
+  AppendArray(fields, "mask_next", info.mask_next);
+  AppendArray(fields, "active_rows", info.active_rows);
+  AppendArray(fields, "active_cols", info.active_cols);
+  AppendArray(fields, "block_mask", info.block_mask);
+  AppendArray(fields, "num_active_blocks", info.num_active_blocks);
+  AppendBlocks(fields, info.partial_mask_blocks);
+  AppendArray(fields, "q_sequence", info.q_sequence);
+  return fields;
+}
+
+json::object FieldsJson(const std::vector<Field>& fields) {
+  json::object tables;
+  for (const Field& field : fields) {
+    tables[field.name] = {{"dtype", field.dtype},
+                          {"shape", json::array(field.shape.begin(), field.shape.end())},
+                          {"bytes", field.bytes}};
+  }
+  return tables;
+}
+
+std::string FieldsText(const std::vector<Field>& fields, const std::optional<Mask>& function) {
+  std::string text;
+  for (const Field& field : fields) {
+    text += fmt::format("  {:<20} {:<6} {:<24} {:>14} bytes\n", field.name, field.dtype,
+                        fmt::format("[{}]", fmt::join(field.shape, ", ")), Grouped(field.bytes));
+  }
+  if (function) text += fmt::format("  {:<20} {}\n", "mask_function", ToString(*function));
+  return text;
+}
+
+json::value MaskFunctionJson(const std::optional<Mask>& function) {
+  return function ? json::value(ToString(*function)) : json::value(nullptr);
 }
 
 int64_t TotalBytes(const std::vector<Field>& fields) {
@@ -104,12 +146,6 @@ std::vector<std::pair<std::string, BlockCounts>> GroupsToShow(const Plan& plan, 
 
 json::object PassJson(const Plan& plan, Pass pass) {
   const CompiledPass& compiled = *plan.pass(pass);
-  json::object tables;
-  for (const Field& field : Fields(compiled.info)) {
-    tables[field.name] = {{"dtype", field.dtype},
-                          {"shape", json::array(field.shape.begin(), field.shape.end())},
-                          {"bytes", field.bytes}};
-  }
   const std::vector<BlockCounts> by_head = CountBlocks(plan, pass);
   json::array heads;
   for (const auto& [counts, group] : GroupHeads(by_head)) {
@@ -117,14 +153,24 @@ json::object PassJson(const Plan& plan, Pass pass) {
     entry["heads"] = json::array(group.begin(), group.end());
     heads.push_back(std::move(entry));
   }
-  json::object result{{"block_q", compiled.block.q},
-                      {"block_kv", compiled.block.kv},
-                      {"tables", std::move(tables)},
-                      {"blocks", CountsJson(Total(by_head))},
-                      {"blocks_by_head", std::move(heads)}};
-  result["mask_function"] = compiled.mask_function ? json::value(ToString(*compiled.mask_function))
-                                                   : json::value(nullptr);
-  return result;
+  return {{"block_q", compiled.block.q},
+          {"block_kv", compiled.block.kv},
+          {"tables", FieldsJson(Fields(compiled.info))},
+          {"blocks", CountsJson(Total(by_head))},
+          {"blocks_by_head", std::move(heads)},
+          {"mask_function", MaskFunctionJson(compiled.mask_function)}};
+}
+
+json::object TokamaxPassJson(const TokamaxPass& pass) {
+  const TokamaxPassOptions& options = pass.options;
+  return {{"block_q", options.block.q},
+          {"block_kv", options.block.kv},
+          {"q_seq_shards", options.q_seq_shards},
+          {"kv_seq_shards", options.kv_seq_shards},
+          {"downcast_smem_data", options.downcast_smem_data},
+          {"return_dynamic_grid", options.return_dynamic_grid},
+          {"tables", FieldsJson(Fields(pass.info))},
+          {"mask_function", MaskFunctionJson(pass.mask_function)}};
 }
 
 /// Lines of columns as wide as their widest cell; from column `first_number` on aligned to the
@@ -194,17 +240,24 @@ std::string PassText(const Plan& plan, Pass pass) {
   std::string text =
       fmt::format("{}  block_q {}, block_kv {}, {}\n", PassName(pass), Grouped(compiled.block.q),
                   Grouped(compiled.block.kv), Bytes(TotalBytes(fields)));
-  for (const Field& field : fields) {
-    text += fmt::format("  {:<20} {:<6} {:<24} {:>14} bytes\n", field.name, field.dtype,
-                        fmt::format("[{}]", fmt::join(field.shape, ", ")), Grouped(field.bytes));
-  }
-  if (compiled.mask_function) {
-    text += fmt::format("  {:<20} {}\n", "mask_function", ToString(*compiled.mask_function));
-  }
+  text += FieldsText(fields, compiled.mask_function);
   for (const auto& [heads, counts] : GroupsToShow(plan, pass)) {
     text += fmt::format("  {:<20} {}\n", heads, CountsText(counts));
   }
   return text;
+}
+
+std::string TokamaxText(const Plan& plan, Pass which) {
+  const TokamaxPass& pass = *plan.tokamax_pass(which);
+  const TokamaxPassOptions& options = pass.options;
+  const std::vector<Field> fields = Fields(pass.info);
+  return fmt::format(
+             "tokamax/{}  block_q {}, block_kv {}, {}\n"
+             "  q_seq_shards {}, kv_seq_shards {}, downcast_smem_data {}, return_dynamic_grid {}\n",
+             PassName(which), Grouped(options.block.q), Grouped(options.block.kv),
+             Bytes(TotalBytes(fields)), options.q_seq_shards, options.kv_seq_shards,
+             YesNo(options.downcast_smem_data), YesNo(options.return_dynamic_grid)) +
+         FieldsText(fields, pass.mask_function);
 }
 
 json::object PlanJson(const Plan& plan) {
@@ -213,6 +266,11 @@ json::object PlanJson(const Plan& plan) {
   json::object passes;
   for (const Pass pass : kAllPasses) {
     if (plan.pass(pass)) passes[PassName(pass)] = PassJson(plan, pass);
+  }
+  json::object tokamax;
+  for (const Pass pass : kTokamaxPasses) {
+    if (!plan.tokamax_pass(pass)) continue;
+    tokamax[PassName(pass)] = TokamaxPassJson(*plan.tokamax_pass(pass));
   }
   return {{"mask", ToString(plan.mask)},
           {"q_len", shape.q_len},
@@ -225,7 +283,8 @@ json::object PlanJson(const Plan& plan) {
             {"shrink_grid", options.shrink_grid},
             {"simplify", options.simplify},
             {"use_fused_bwd_kernel", options.use_fused_bwd_kernel}}},
-          {"passes", std::move(passes)}};
+          {"passes", std::move(passes)},
+          {"tokamax", std::move(tokamax)}};
 }
 
 json::object CountsJson(const BlockCounts& counts) {
@@ -240,6 +299,8 @@ json::object DigestsJson(const PlanDigests& digests) {
           {"plan", digests.plan_digest},
           {"content", digests.content_digest}};
 }
+
+const char* YesNo(bool value) { return value ? "yes" : "no"; }
 
 const char* SealName(SealState seal) {
   switch (seal) {

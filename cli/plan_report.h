@@ -23,14 +23,19 @@ std::string PassesText(const Plan& plan);
 /// Several lines: every table with dtype, shape and bytes, then the blocks by class and head.
 std::string PassText(const Plan& plan, Pass pass);
 
-/// {mask, q_len, kv_len, num_heads, options, passes: {fwd: {...}, ...}}; docs/cli.md lists the
-/// keys.
+/// Several lines: the options of a pass in tokamax's dialect, and every list.
+std::string TokamaxText(const Plan& plan, Pass pass);
+
+/// {mask, q_len, kv_len, num_heads, options, passes: {fwd: {...}, ...}, tokamax: {fwd:
+/// {...}, ...}}; docs/cli.md lists the keys.
 boost::json::object PlanJson(const Plan& plan);
 
 /// {empty, partial, full, density}.
 boost::json::object CountsJson(const BlockCounts& counts);
 
 boost::json::object DigestsJson(const PlanDigests& digests);
+
+const char* YesNo(bool value);
 
 /// "valid", "broken" or "not checked".
 const char* SealName(SealState seal);

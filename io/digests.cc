@@ -29,19 +29,38 @@ std::string PlanDigest(const Plan& plan, const std::string& mask_digest) {
     sha.Update(fmt::format("{0}.block_q={1}\n{0}.block_kv={2}\n", PassName(which), pass->block.q,
                            pass->block.kv));
   }
+  for (Pass which : kTokamaxPasses) {
+    if (!plan.tokamax_pass(which)) continue;
+    const TokamaxPassOptions& pass = plan.tokamax_pass(which)->options;
+    const std::string name = fmt::format("{}.{}", kTokamax, PassName(which));
+    sha.Update(
+        fmt::format("{0}.block_q={1}\n{0}.block_kv={2}\n", name, pass.block.q, pass.block.kv));
+    sha.Update(fmt::format("{0}.q_seq_shards={1}\n{0}.kv_seq_shards={2}\n", name, pass.q_seq_shards,
+                           pass.kv_seq_shards));
+    sha.Update(fmt::format("{}.downcast_smem_data={}\n", name, pass.downcast_smem_data));
+    sha.Update(fmt::format("{}.return_dynamic_grid={}\n", name, pass.return_dynamic_grid));
+  }
   return sha.HexDigest();
 }
 
 std::string ContentDigest(const Plan& plan) {
   Sha256 sha;
   sha.Update("splashmask content 1\n");
-  for (Pass which : kAllPasses) {
-    if (!plan.pass(which)) continue;
-    ForEachField(*plan.pass(which), [&](const StoredField& field) {
-      sha.Update(fmt::format("{}/{} dtype={} shape={}\n", PassName(which), field.name, field.dtype,
+  const auto update = [&](const std::string& pass) {
+    return [&sha, pass](const StoredField& field) {
+      sha.Update(fmt::format("{}/{} dtype={} shape={}\n", pass, field.name, field.dtype,
                              fmt::join(field.shape, ",")));
       sha.Update(field.bytes());
-    });
+    };
+  };
+  for (Pass which : kAllPasses) {
+    if (!plan.pass(which)) continue;
+    ForEachField(*plan.pass(which), update(std::string(PassName(which))));
+  }
+  for (Pass which : kTokamaxPasses) {
+    if (!plan.tokamax_pass(which)) continue;
+    ForEachField(*plan.tokamax_pass(which),
+                 update(fmt::format("{}/{}", kTokamax, PassName(which))));
   }
   return sha.HexDigest();
 }

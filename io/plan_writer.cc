@@ -54,6 +54,7 @@ class Writer {
         if (!plan_.pass(pass)) continue;
         WritePass(*plan_.pass(pass), root.CreateGroup(std::string(PassName(pass))));
       }
+      if (plan_.has_tokamax()) WriteTokamax(root.CreateGroup(kTokamax));
     }
     content.Close();
   }
@@ -84,6 +85,26 @@ class Writer {
   void WritePass(const CompiledPass& pass, const hdf5::Group& group) {
     group.SetAttribute("block_q", pass.block.q);
     group.SetAttribute("block_kv", pass.block.kv);
+    WriteFields(pass, group);
+  }
+
+  void WriteTokamax(const hdf5::Group& tokamax) {
+    for (Pass which : kTokamaxPasses) {
+      const std::optional<TokamaxPass>& pass = plan_.tokamax_pass(which);
+      if (!pass) continue;
+      const hdf5::Group group = tokamax.CreateGroup(std::string(PassName(which)));
+      group.SetAttribute("block_q", pass->options.block.q);
+      group.SetAttribute("block_kv", pass->options.block.kv);
+      group.SetAttribute("q_seq_shards", pass->options.q_seq_shards);
+      group.SetAttribute("kv_seq_shards", pass->options.kv_seq_shards);
+      group.SetAttribute("downcast_smem_data", pass->options.downcast_smem_data);
+      group.SetAttribute("return_dynamic_grid", pass->options.return_dynamic_grid);
+      WriteFields(*pass, group);
+    }
+  }
+
+  template <typename AnyPass>
+  void WriteFields(const AnyPass& pass, const hdf5::Group& group) {
     ForEachField(pass, [&](const StoredField& field) {
       if (field.is_text()) {
         WriteText(group, field.name, field.text);
@@ -146,10 +167,18 @@ void RefuseDynamic(const Plan& plan) {
   }
 }
 
+// tokamax's kernel takes one mask, so lists beside several would be those of nobody knows which.
+void RefuseSeveralMasks(const Plan& plan) {
+  if (!plan.has_tokamax() || plan.has_one_mask()) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              "[write_plan] expected one mask for all heads beside tokamax lists, got several");
+}
+
 }  // namespace
 
 PlanDigests WritePlan(const Plan& plan, const std::string& path, const Progress& progress) {
   RefuseDynamic(plan);
+  RefuseSeveralMasks(plan);
   progress.ThrowIfStopped();
   const PlanDigests digests = ComputeDigests(plan);
   ReplacementFile replacement(path, "write_plan");

@@ -34,13 +34,13 @@ StoredField FieldOf(const PartialMaskBlocks& blocks) {
           .text = {}};
 }
 
-StoredField FieldOf(const Array& q_sequence) {
-  return {.name = kQSequence,
-          .dtype = std::string(DTypeName(q_sequence.dtype())),
-          .shape = q_sequence.shape(),
-          .stored_dtype = q_sequence.dtype(),
-          .stored_shape = q_sequence.shape(),
-          .table = Bytes(q_sequence.data(), q_sequence.size_bytes()),
+StoredField FieldOf(const char* name, const Array& array) {
+  return {.name = name,
+          .dtype = std::string(DTypeName(array.dtype())),
+          .shape = array.shape(),
+          .stored_dtype = array.dtype(),
+          .stored_shape = array.shape(),
+          .table = Bytes(array.data(), array.size_bytes()),
           .text = {}};
 }
 
@@ -69,7 +69,19 @@ void ForEachField(const CompiledPass& pass, const std::function<void(const Store
   if (info.mask_next) visit(FieldOf(kMaskNext, *info.mask_next));
   if (info.block_mask) visit(FieldOf(kBlockMask, *info.block_mask));
   if (info.partial_mask_blocks) visit(FieldOf(*info.partial_mask_blocks));
-  if (info.q_sequence) visit(FieldOf(*info.q_sequence));
+  if (info.q_sequence) visit(FieldOf(kQSequence, *info.q_sequence));
+  if (pass.mask_function) visit(FieldOf(*pass.mask_function));
+}
+
+void ForEachField(const TokamaxPass& pass, const std::function<void(const StoredField&)>& visit) {
+  const TokamaxMaskInfo& info = pass.info;
+  if (info.mask_next) visit(FieldOf(kMaskNext, *info.mask_next));
+  if (info.active_rows) visit(FieldOf(kActiveRows, *info.active_rows));
+  if (info.active_cols) visit(FieldOf(kActiveCols, *info.active_cols));
+  if (info.block_mask) visit(FieldOf(kBlockMask, *info.block_mask));
+  if (info.num_active_blocks) visit(FieldOf(kNumActiveBlocks, *info.num_active_blocks));
+  if (info.partial_mask_blocks) visit(FieldOf(*info.partial_mask_blocks));
+  if (info.q_sequence) visit(FieldOf(kQSequence, *info.q_sequence));
   if (pass.mask_function) visit(FieldOf(*pass.mask_function));
 }
 

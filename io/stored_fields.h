@@ -18,6 +18,11 @@ namespace splashmask {
 inline constexpr const char *kDataNext = "data_next", *kMaskNext = "mask_next",
                             *kBlockMask = "block_mask", *kPartialMaskBlocks = "partial_mask_blocks",
                             *kQSequence = "q_sequence", *kMaskFunction = "mask_function";
+/// Those that only a pass in tokamax's dialect can have.
+inline constexpr const char *kActiveRows = "active_rows", *kActiveCols = "active_cols",
+                            *kNumActiveBlocks = "num_active_blocks";
+/// The group of the passes in tokamax's dialect.
+inline constexpr const char* kTokamax = "tokamax";
 
 /// One field that is present.
 struct StoredField {
@@ -37,6 +42,7 @@ struct StoredField {
 
 /// Calls `visit` for each field of `pass` that is present, in the order of the content digest.
 void ForEachField(const CompiledPass& pass, const std::function<void(const StoredField&)>& visit);
+void ForEachField(const TokamaxPass& pass, const std::function<void(const StoredField&)>& visit);
 
 /// The dataset shape of bools of that shape, packed along the last axis.
 std::vector<int64_t> PackedShape(std::vector<int64_t> shape);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/plan.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 namespace splashmask {
 
@@ -30,6 +32,19 @@ const std::optional<CompiledPass>& Plan::pass(Pass pass) const {
 
 std::optional<CompiledPass>& Plan::pass(Pass pass) {
   return const_cast<std::optional<CompiledPass>&>(std::as_const(*this).pass(pass));
+}
+
+const std::optional<TokamaxPass>& Plan::tokamax_pass(Pass pass) const {
+  return pass == Pass::kDkv ? tokamax_dkv : tokamax_fwd;
+}
+
+std::optional<TokamaxPass>& Plan::tokamax_pass(Pass pass) {
+  return pass == Pass::kDkv ? tokamax_dkv : tokamax_fwd;
+}
+
+bool Plan::has_one_mask() const {
+  const std::vector<Mask>& masks = mask.masks();
+  return std::ranges::all_of(masks, [&](const Mask& head) { return head == masks.front(); });
 }
 
 }  // namespace splashmask

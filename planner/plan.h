@@ -8,11 +8,14 @@
 
 #include "splashmask/masks/multi_head_mask.h"
 #include "splashmask/planner/mask_info.h"
+#include "splashmask/planner/tokamax_mask_info.h"
 
 namespace splashmask {
 
 enum class Pass : uint8_t { kFwd, kDq, kDkv };
 inline constexpr Pass kAllPasses[] = {Pass::kFwd, Pass::kDq, Pass::kDkv};
+/// The passes that tokamax's dialect has.
+inline constexpr Pass kTokamaxPasses[] = {Pass::kFwd, Pass::kDkv};
 /// "fwd", "dq" or "dkv".
 std::string_view PassName(Pass pass);
 
@@ -44,9 +47,18 @@ struct Plan {
   MultiHeadMask mask;
   PlanOptions options;
   std::optional<CompiledPass> fwd, dq, dkv;
+  /// Lists for tokamax's kernel, which takes one mask: all heads of the plan must have the same.
+  /// `options` says nothing of these.
+  std::optional<TokamaxPass> tokamax_fwd = {}, tokamax_dkv = {};
 
   const std::optional<CompiledPass>& pass(Pass pass) const;
   std::optional<CompiledPass>& pass(Pass pass);
+  /// One of kTokamaxPasses.
+  const std::optional<TokamaxPass>& tokamax_pass(Pass pass) const;
+  std::optional<TokamaxPass>& tokamax_pass(Pass pass);
+  bool has_tokamax() const { return tokamax_fwd || tokamax_dkv; }
+  /// Whether all heads have one mask.
+  bool has_one_mask() const;
 };
 
 }  // namespace splashmask

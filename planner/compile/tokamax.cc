@@ -85,6 +85,7 @@ TokamaxPass CompilePass(const Mask& mask, const TokamaxOptions& options, Counter
   options.progress.Report(kSettled);
 
   TokamaxPass pass;
+  pass.options = options;
   if (computable) {
     pass.info.q_sequence =
         computable->q_sequence ? *computable->q_sequence : RowNumbers(mask.shape().q_len);

@@ -135,6 +135,7 @@ int32_t MaskNext(const std::vector<Visit>& visits, size_t i) {
 
 TokamaxPass NaiveTokamax(const Mask& mask, const TokamaxOptions& options) {
   TokamaxPass pass;
+  pass.options = options;
   const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
   const Mask function = reorder == nullptr ? mask : reorder->mask;
   const bool computable = KernelComputes(function);
