@@ -6,12 +6,14 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -19,6 +21,8 @@
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/certify/certify.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/compile/tokamax.h"
+#include "splashmask/planner/compile/tokamax_mismatch.h"
 #include "splashmask/planner/picture.h"
 #include "splashmask/planner/plan_statistics.h"
 #include "splashmask/python/interruptible.h"
@@ -126,6 +130,29 @@ std::unique_ptr<PlanObject> CompilePlan(const std::vector<const MaskObject*>& he
   });
 }
 
+// (block_shape, q_seq_shards, kv_seq_shards, downcast_smem_data, return_dynamic_grid)
+using TokamaxArguments = std::tuple<Pair, int64_t, int64_t, bool, bool>;
+
+std::unique_ptr<PlanObject> CompileTokamaxPlan(const std::vector<const MaskObject*>& heads,
+                                               const std::optional<TokamaxArguments>& fwd,
+                                               const std::optional<TokamaxArguments>& dkv,
+                                               int threads) {
+  const MultiHeadMask mask = ToMultiHeadMask(heads);
+  return RunInterruptibly([&](const Progress& progress) {
+    auto object = std::make_unique<PlanObject>(PlanObject{{mask, {}, {}, {}, {}}});
+    for (Pass which : kTokamaxPasses) {
+      const std::optional<TokamaxArguments>& given = which == Pass::kDkv ? dkv : fwd;
+      if (!given) continue;
+      const auto& [block, q_seq_shards, kv_seq_shards, downcast, dynamic_grid] = *given;
+      const TokamaxPassOptions options{ToBlockShape(block), q_seq_shards, kv_seq_shards, downcast,
+                                       dynamic_grid};
+      object->plan.tokamax_pass(which) =
+          CompileTokamax(mask.masks().front(), {options, which == Pass::kDkv, threads, progress});
+    }
+    return object;
+  });
+}
+
 std::unique_ptr<PlanObject> Load(const std::string& path) {
   return RunInterruptibly([&](const Progress& progress) {
     ReadOptions options;
@@ -141,19 +168,34 @@ std::string Save(const PlanObject& object, const std::string& path) {
 
 // None, or what is wrong: (pass, table, index, head, q, kv, expected, got, text).
 nb::object Verify(const PlanObject& object, int threads) {
-  const Certificate certificate = RunInterruptibly([&](const Progress& progress) {
-    return Certify(object.plan, {threads, progress});
+  const auto [certificate, tokamax] = RunInterruptibly([&](const Progress& progress) {
+    Certificate proven = Certify(object.plan, {threads, progress});
+    std::optional<TokamaxMismatch> compared;
+    if (!proven.mismatch) compared = FindTokamaxMismatch(object.plan, threads, progress);
+    return std::pair(std::move(proven), std::move(compared));
   });
-  if (!certificate.mismatch) return nb::none();
-  const Mismatch& wrong = *certificate.mismatch;
-  return nb::make_tuple(std::string(PassName(wrong.pass)), wrong.table, wrong.index, wrong.head,
-                        wrong.q, wrong.kv, wrong.expected, wrong.got, wrong.ToString());
+  if (const std::optional<Mismatch>& wrong = certificate.mismatch) {
+    return nb::make_tuple(std::string(PassName(wrong->pass)), wrong->table, wrong->index,
+                          wrong->head, wrong->q, wrong->kv, wrong->expected, wrong->got,
+                          wrong->ToString());
+  }
+  if (!tokamax) return nb::none();
+  return nb::make_tuple(tokamax->PassPath(), tokamax->table, tokamax->index, nb::none(), nb::none(),
+                        nb::none(), tokamax->expected, tokamax->got, tokamax->ToString());
 }
 
 std::string Show(const PlanObject& object, const std::string& pass_name, int64_t head, int width) {
   const Pass pass = ToPass(pass_name);
   const BlockClassGrid grid = LayOutBlocks(object.plan, pass, head);
   return DrawPicture(grid, object.plan.pass(pass)->block, {width, Colours::kNone});
+}
+
+// uint8[P, rows, ceil(columns / 8)], read-only, over the plan's own memory.
+nb::object PackedToNumpy(const std::optional<PartialMaskBlocks>& blocks) {
+  if (!blocks) return nb::none();
+  std::vector<int64_t> shape = blocks->leading();
+  shape.insert(shape.end(), {blocks->rows(), blocks->row_bytes()});
+  return ToNumpy(blocks->data(), shape, DType::kUInt8, blocks->owner(), /*writable=*/false);
 }
 
 // None for a pass that the plan lacks, else its block shape, small tables and mask function; the
@@ -163,23 +205,48 @@ nb::object PassTables(const PlanObject& object, const std::string& name) {
   if (!pass) return nb::none();
   const MaskInfo& info = pass->info;
   constexpr bool kReadOnly = false;
-  nb::object packed = nb::none();
-  int64_t columns = 0;
-  if (const auto& blocks = info.partial_mask_blocks) {
-    std::vector<int64_t> shape = blocks->leading();
-    shape.insert(shape.end(), {blocks->rows(), blocks->row_bytes()});
-    packed = ToNumpy(blocks->data(), shape, DType::kUInt8, blocks->owner(), kReadOnly);
-    columns = blocks->columns();
-  }
+  const int64_t columns = info.partial_mask_blocks ? info.partial_mask_blocks->columns() : 0;
   const auto table = [&](const std::optional<Table>& one) { return ToNumpy(one, kReadOnly); };
-  return nb::make_tuple(Pair(pass->block.q, pass->block.kv), table(info.data_next),
-                        table(info.mask_next), table(info.block_mask), packed, columns,
-                        info.q_sequence ? ToNumpy(*info.q_sequence) : nb::none(),
-                        ToObject(pass->mask_function));
+  return nb::make_tuple(
+      Pair(pass->block.q, pass->block.kv), table(info.data_next), table(info.mask_next),
+      table(info.block_mask), PackedToNumpy(info.partial_mask_blocks), columns,
+      info.q_sequence ? ToNumpy(*info.q_sequence) : nb::none(), ToObject(pass->mask_function));
 }
 
 nb::object ExpandPartialBlocks(const PlanObject& object, const std::string& name) {
   const std::optional<CompiledPass>& pass = object.plan.pass(ToPass(name));
+  if (!pass) return nb::none();
+  std::optional<ExpandedBlocks> blocks;
+  {
+    nb::gil_scoped_release released;
+    blocks = Expand(pass->info.partial_mask_blocks);
+  }
+  return ToNumpy(blocks);
+}
+
+// The same of a pass in tokamax's dialect: its options, lists, packed blocks, positions and mask
+// function.
+nb::object TokamaxTables(const PlanObject& object, const std::string& name) {
+  const std::optional<TokamaxPass>& pass = object.plan.tokamax_pass(ToPass(name));
+  if (!pass) return nb::none();
+  const TokamaxPassOptions& options = pass->options;
+  const TokamaxMaskInfo& info = pass->info;
+  const auto list = [](const std::optional<Array>& one) {
+    return one ? ToNumpy(*one) : nb::object(nb::none());
+  };
+  return nb::make_tuple(TokamaxArguments{{options.block.q, options.block.kv},
+                                         options.q_seq_shards,
+                                         options.kv_seq_shards,
+                                         options.downcast_smem_data,
+                                         options.return_dynamic_grid},
+                        list(info.mask_next), list(info.active_rows), list(info.active_cols),
+                        list(info.block_mask), list(info.num_active_blocks),
+                        PackedToNumpy(info.partial_mask_blocks), list(info.q_sequence),
+                        ToObject(pass->mask_function));
+}
+
+nb::object ExpandTokamaxBlocks(const PlanObject& object, const std::string& name) {
+  const std::optional<TokamaxPass>& pass = object.plan.tokamax_pass(ToPass(name));
   if (!pass) return nb::none();
   std::optional<ExpandedBlocks> blocks;
   {
@@ -240,6 +307,8 @@ void BindPlan(nb::module_& m) {
       .def("show", &Show, nb::arg("pass_name"), nb::arg("head"), nb::arg("width"))
       .def("pass_tables", &PassTables, nb::arg("pass_name"))
       .def("partial_mask_blocks", &ExpandPartialBlocks, nb::arg("pass_name"))
+      .def("tokamax_tables", &TokamaxTables, nb::arg("pass_name"))
+      .def("tokamax_partial_mask_blocks", &ExpandTokamaxBlocks, nb::arg("pass_name"))
       .def("digests", &Digests)
       .def("heads", &Heads)
       .def("options", &Options);
@@ -248,6 +317,10 @@ void BindPlan(nb::module_& m) {
       nb::arg("dq") = nb::none(), nb::arg("dkv") = nb::none(), nb::arg("downcast_smem_data") = true,
       nb::arg("head_shards") = 1, nb::arg("q_seq_shards") = 1, nb::arg("shrink_grid") = true,
       nb::arg("use_fused_bwd_kernel") = false, nb::arg("simplify") = false, nb::arg("threads") = 0);
+  m.def("compile_tokamax", &CompileTokamaxPlan, nb::arg("heads"), nb::kw_only(),
+        nb::arg("fwd") = nb::none(), nb::arg("dkv") = nb::none(), nb::arg("threads") = 0,
+        "A pass is (block_shape, q_seq_shards, kv_seq_shards, downcast_smem_data, "
+        "return_dynamic_grid).");
 }
 
 }  // namespace splashmask::python

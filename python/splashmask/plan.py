@@ -68,14 +68,44 @@ class CompiledPass:
                         self.q_sequence)
 
 
+class TokamaxPass:
+    """The lists of one pass in tokamax's dialect, read-only NumPy arrays that share the plan's memory.
+
+    Attributes:
+      block_shape: (block_q, block_kv).
+      q_seq_shards, kv_seq_shards, downcast_smem_data, return_dynamic_grid: what was asked for.
+      mask_next, active_rows, active_cols, block_mask, num_active_blocks, q_sequence: as in tokamax's
+        MaskInfo; absent ones are None.
+      packed_partial_mask_blocks: uint8[blocks, rows, ceil(columns / 8)], little bit order, or None.
+      mask_function: the mask as the kernel computes it, or None.
+    """
+
+    def __init__(self, plan: _core.Plan, name: str, tables: tuple):
+        self._plan = plan
+        self._name = name
+        (self._arguments, self.mask_next, self.active_rows, self.active_cols, self.block_mask,
+         self.num_active_blocks, self.packed_partial_mask_blocks, self.q_sequence,
+         function) = tables
+        (self.block_shape, self.q_seq_shards, self.kv_seq_shards, self.downcast_smem_data,
+         self.return_dynamic_grid) = self._arguments
+        self.mask_function: Callable | None = as_function(function)
+
+    @functools.cached_property
+    def partial_mask_blocks(self) -> np.ndarray | None:
+        """bool[blocks, block_q, block_kv] (dkv: [blocks, block_kv, block_q]), expanded when first
+        asked for."""
+        return self._plan.tokamax_partial_mask_blocks(self._name)
+
+
 class Plan:
     """A mask, its options, and the tables of each pass. Immutable; safe to use from many threads.
 
     Attributes:
       mask: the MultiHeadMask.
       fwd, dq, dkv: CompiledPass, or None for a pass that was not compiled.
+      tokamax_fwd, tokamax_dkv: TokamaxPass, or None; `splashmask.tokamax.compile` makes them.
       head_shards, q_seq_shards, downcast_smem_data, shrink_grid, use_fused_bwd_kernel, simplify: the
-        options.
+        options of fwd, dq and dkv.
     """
 
     def __init__(self, core: _core.Plan):
@@ -84,6 +114,10 @@ class Plan:
         for name in ("fwd", "dq", "dkv"):
             tables = core.pass_tables(name)
             setattr(self, name, None if tables is None else CompiledPass(core, name, tables))
+        for name in ("fwd", "dkv"):
+            tables = core.tokamax_tables(name)
+            setattr(self, f"tokamax_{name}",
+                    None if tables is None else TokamaxPass(core, name, tables))
         self.__dict__.update(core.options())
 
     @functools.cached_property
@@ -104,12 +138,17 @@ class Plan:
         if any(_has_custom(head._expr) for head in self.mask.masks):
             warnings.warn("a custom function cannot be stored: its cells are, and the tables hold "
                           "them as partial blocks", stacklevel=2)
-            core = _compile(_materialized(self.mask), self._block_shapes(), core.options(), 0)
+            mask = _materialized(self.mask)
+            if tokamax := self._tokamax_arguments():
+                core = _core.compile_tokamax([head._expr for head in mask.masks], **tokamax)
+            else:
+                core = _compile(mask, self._block_shapes(), core.options(), 0)
         core.save(os.fspath(path))
 
     def verify(self, *, threads: int = 0) -> Mismatch | None:
         """Evaluates every cell of the mask anew and compares every entry of every table, by code
-        that shares nothing with the compiler. None when all are right."""
+        that shares nothing with the compiler. Lists in tokamax's dialect are compiled anew and
+        compared; their pass_name is "tokamax/fwd" or "tokamax/dkv". None when all are right."""
         mismatch = self._core.verify(threads)
         return None if mismatch is None else Mismatch(*mismatch)
 
@@ -121,8 +160,15 @@ class Plan:
         passes = {name: getattr(self, name) for name in ("fwd", "dq", "dkv")}
         return {name: one.block_shape for name, one in passes.items() if one is not None}
 
+    def _tokamax_arguments(self) -> dict[str, tuple]:
+        passes = {"fwd": self.tokamax_fwd, "dkv": self.tokamax_dkv}
+        return {name: one._arguments for name, one in passes.items() if one is not None}
+
     def __repr__(self) -> str:
-        passes = ", ".join(f"{name} {q} x {kv}" for name, (q, kv) in self._block_shapes().items())
+        blocks = self._block_shapes()
+        for name, arguments in self._tokamax_arguments().items():
+            blocks[f"tokamax/{name}"] = arguments[0]
+        passes = ", ".join(f"{name} {q} x {kv}" for name, (q, kv) in blocks.items())
         return f"<Plan {self.mask.shape}: {self.mask}; {passes}>"
 
 

@@ -5,6 +5,8 @@
 
     kernel = smt.make_splash_mha(mask, config=..., q_seq_shards=1)   # tokamax's own kernel
 
+    smt.compile(mask, block_q=512, block_kv=512).save("plan.h5")     # made once; sm.load reads it
+
     with smt.patched():                  # or: code that calls tokamax keeps calling tokamax
         ...
 """
@@ -26,6 +28,7 @@ from tokamax._src.ops.experimental.tpu.splash_attention import splash_attention_
 from . import _core, masks
 from .errors import invalid
 from .patching import Patch
+from .plan import Plan
 from .process import as_function, check_count, check_pair
 
 MaskInfo = _info.MaskInfo
@@ -34,7 +37,7 @@ SplashAttentionKernel = _kernel.SplashAttentionKernel
 SplashConfig = _kernel.SplashConfig
 
 __all__ = [
-    "MaskInfo", "SegmentIds", "SplashAttentionKernel", "SplashConfig", "make_splash_mha",
+    "MaskInfo", "SegmentIds", "SplashAttentionKernel", "SplashConfig", "compile", "make_splash_mha",
     "make_splash_mha_single_device", "make_splash_mqa", "make_splash_mqa_single_device", "patched",
     "process_mask", "process_mask_dkv",
 ]
@@ -86,6 +89,46 @@ def process_mask_dkv(mask: Any, block_shape: tuple[int, int], is_dkv: bool = Tru
     """The lists of the dkv pass, equal to tokamax's `process_mask_dkv`; otherwise as
     `process_mask`."""
     return process_mask(mask, block_shape, is_dkv, **options)
+
+
+def compile(mask: Any, *, block_q: int = 512, block_kv: int = 512, block_q_dkv: int | None = None,
+            block_kv_dkv: int | None = None, passes: tuple[str, ...] = ("fwd", "dkv"),
+            q_seq_shards: int = 1, kv_seq_shards: int = 1, downcast_smem_data: bool = True,
+            return_dynamic_grid: bool = True, return_dynamic_grid_dkv: bool | None = None,
+            threads: int = 0) -> Plan:
+    """Compiles passes into a Plan that can be saved, loaded and verified; what is said of
+    `process_mask` holds for each.
+
+    Args:
+      mask: [q_len, kv_len], ours, tokamax's or JAX's.
+      block_q, block_kv, return_dynamic_grid: of the fwd pass, and of dkv where it has none of its
+        own.
+      passes: some of "fwd", "dkv".
+      threads: 0 is as many as the machine has.
+
+    Returns:
+      A Plan with tokamax_fwd and tokamax_dkv; fwd, dq and dkv, JAX's tables, are None.
+    """
+    unknown = [name for name in passes if name not in ("fwd", "dkv")]
+    if unknown or isinstance(passes, str) or not passes:
+        raise invalid(f"[compile] expected passes out of ('fwd', 'dkv'), got {passes!r}")
+    if len(getattr(mask, "shape", ())) != 2:
+        raise invalid("[compile] expected a mask of shape (q_len, kv_len), got "
+                      f"{getattr(mask, 'shape', mask)!r}")
+    shared = (check_count("q_seq_shards", q_seq_shards),
+              check_count("kv_seq_shards", kv_seq_shards), bool(downcast_smem_data))
+    if return_dynamic_grid_dkv is None:
+        return_dynamic_grid_dkv = return_dynamic_grid
+    arguments = {
+        "fwd": ((block_q, block_kv), *shared, bool(return_dynamic_grid)),
+        "dkv": ((block_q if block_q_dkv is None else block_q_dkv,
+                 block_kv if block_kv_dkv is None else block_kv_dkv), *shared,
+                bool(return_dynamic_grid_dkv)),
+    }
+    chosen = {name: (check_pair(f"the block shape of {name}", block), *options)
+              for name, (block, *options) in arguments.items() if name in passes}
+    return Plan(_core.compile_tokamax([masks.as_mask(mask)._expr], **chosen,
+                                      threads=check_count("threads", threads)))
 
 
 def _make_splash_attention(mask: Any, *, config: SplashConfig | None = None, is_mqa: bool,

@@ -86,5 +86,55 @@ TEST(DigestsTest, EveryFieldChangesTheContentDigestAlone) {
   }
 }
 
+TEST(DigestsTest, EveryTokamaxOptionChangesThePlanDigest) {
+  const Plan plan = SamplePlanNamed("tokamax");
+  const PlanDigests before = ComputeDigests(plan);
+  const std::vector<std::function<void(Plan&)>> changes = {
+      [](Plan& p) { p.tokamax_fwd->options.block.q = 3; },
+      [](Plan& p) { p.tokamax_fwd->options.block.kv = 4; },
+      [](Plan& p) { p.tokamax_fwd->options.q_seq_shards = 3; },
+      [](Plan& p) { p.tokamax_dkv->options.kv_seq_shards = 2; },
+      [](Plan& p) { p.tokamax_dkv->options.downcast_smem_data = false; },
+      [](Plan& p) { p.tokamax_dkv->options.return_dynamic_grid = true; },
+      [](Plan& p) { p.tokamax_dkv.reset(); },
+      [](Plan& p) { std::swap(p.tokamax_fwd, p.tokamax_dkv); },
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    Plan changed = plan;
+    changes[i](changed);
+    const PlanDigests after = ComputeDigests(changed);
+    EXPECT_EQ(after.mask_digest, before.mask_digest) << i;
+    EXPECT_NE(after.plan_digest, before.plan_digest) << i;
+  }
+}
+
+TEST(DigestsTest, EveryTokamaxFieldChangesTheContentDigestAlone) {
+  const Plan plan = SamplePlanNamed("both_dialects");
+  const PlanDigests before = ComputeDigests(plan);
+  const auto other = Array::FromVector(std::vector<int32_t>{1, 2, 3, 4, 5, 6});
+  const std::vector<std::function<void(TokamaxPass&)>> changes = {
+      [&](TokamaxPass& p) { p.info.mask_next = other; },
+      [&](TokamaxPass& p) { p.info.active_rows = other; },
+      [&](TokamaxPass& p) { p.info.active_cols = other; },
+      [&](TokamaxPass& p) { p.info.block_mask = other; },
+      [&](TokamaxPass& p) { p.info.num_active_blocks = other; },
+      [](TokamaxPass& p) {
+        p.info.partial_mask_blocks = p.info.partial_mask_blocks->Clone();
+        p.info.partial_mask_blocks->Flip(2, 11, 3);
+      },
+      [](TokamaxPass& p) { p.info.q_sequence.reset(); },
+      [](TokamaxPass& p) { p.mask_function.reset(); },
+      [](TokamaxPass& p) { std::swap(p.info.mask_next, p.info.active_cols); },
+  };
+  for (size_t i = 0; i < changes.size(); ++i) {
+    Plan changed = plan;
+    changes[i](*changed.tokamax_dkv);
+    const PlanDigests after = ComputeDigests(changed);
+    EXPECT_EQ(after.mask_digest, before.mask_digest) << i;
+    EXPECT_EQ(after.plan_digest, before.plan_digest) << i;
+    EXPECT_NE(after.content_digest, before.content_digest) << i;
+  }
+}
+
 }  // namespace
 }  // namespace splashmask

@@ -133,6 +133,7 @@ class PlanFuzzer {
     for (const char* pass : {"fwd", "dq", "dkv"}) {
       if (!Strange()) WritePass(root.CreateGroup(pass), pass == std::string("dkv"));
     }
+    if (input_.ConsumeBool()) WriteTokamax(root.CreateGroup("tokamax"));
     if (Strange()) Data(root, "more", DType::kInt8, {3});
   }
 
@@ -170,6 +171,30 @@ class PlanFuzzer {
     for (const char* name : {"data_next", "mask_next", "block_mask"}) {
       Data(group, name, DType::kInt8, {2, 3, 2});
     }
+    Data(group, "partial_mask_blocks", DType::kUInt8,
+         is_dkv ? std::vector<int64_t>{3, 12, 1} : std::vector<int64_t>{3, 8, 2});
+    if (Strange()) Data(group, "q_sequence", DType::kInt32, {24});
+    if (Strange()) Text(group, "mask_function", "causal()");
+  }
+
+  void WriteTokamax(const Group& tokamax) {
+    for (const char* pass : {"fwd", "dkv"}) {
+      if (!Strange()) WriteTokamaxPass(tokamax.CreateGroup(pass), pass == std::string("dkv"));
+    }
+    if (Strange()) Attribute(tokamax, "more", int64_t{1});
+  }
+
+  void WriteTokamaxPass(const Group& group, bool is_dkv) {
+    Attribute(group, "block_q", int64_t{8});
+    Attribute(group, "block_kv", int64_t{12});
+    Attribute(group, "q_seq_shards", int64_t{3});
+    Attribute(group, "kv_seq_shards", int64_t{1});
+    Attribute(group, "downcast_smem_data", true);
+    Attribute(group, "return_dynamic_grid", true);
+    for (const char* name : {"mask_next", "active_rows", "active_cols", "block_mask"}) {
+      Data(group, name, DType::kInt8, {6});
+    }
+    Data(group, "num_active_blocks", DType::kInt32, {3});
     Data(group, "partial_mask_blocks", DType::kUInt8,
          is_dkv ? std::vector<int64_t>{3, 12, 1} : std::vector<int64_t>{3, 8, 2});
     if (Strange()) Data(group, "q_sequence", DType::kInt32, {24});

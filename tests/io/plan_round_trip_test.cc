@@ -33,6 +33,21 @@ void ExpectSamePlan(const Plan& got, const Plan& expected) {
     EXPECT_TRUE(got.pass(pass)->mask_function == expected.pass(pass)->mask_function);
     EXPECT_TRUE(got.pass(pass) == expected.pass(pass));
   }
+  for (Pass pass : kTokamaxPasses) {
+    SCOPED_TRACE(PassName(pass));
+    ASSERT_EQ(got.tokamax_pass(pass).has_value(), expected.tokamax_pass(pass).has_value());
+    if (!got.tokamax_pass(pass)) continue;
+    const TokamaxPass &a = *got.tokamax_pass(pass), &b = *expected.tokamax_pass(pass);
+    EXPECT_TRUE(a.options == b.options);
+    EXPECT_TRUE(a.info.mask_next == b.info.mask_next);
+    EXPECT_TRUE(a.info.active_rows == b.info.active_rows);
+    EXPECT_TRUE(a.info.active_cols == b.info.active_cols);
+    EXPECT_TRUE(a.info.block_mask == b.info.block_mask);
+    EXPECT_TRUE(a.info.num_active_blocks == b.info.num_active_blocks);
+    EXPECT_TRUE(a.info.partial_mask_blocks == b.info.partial_mask_blocks);
+    EXPECT_TRUE(a.info.q_sequence == b.info.q_sequence);
+    EXPECT_TRUE(a.mask_function == b.mask_function);
+  }
 }
 
 TEST(PlanRoundTripTest, EverySampleComesBack) {
@@ -111,6 +126,16 @@ TEST(PlanRoundTripTest, DynamicTablesAreRefused) {
   plan.dkv->info.is_dynamic_mask = false;
   plan.dkv->info.partial_mask_blocks = PartialMaskBlocks({1, 2, 2}, 8, 8);
   ExpectError(ErrorCode::kInvalidArgument, "got a dynamic one in dkv",
+              [&] { WritePlan(plan, directory / "plan.h5"); });
+  EXPECT_TRUE(directory.Names().empty());
+}
+
+TEST(PlanRoundTripTest, TokamaxListsBesideSeveralMasksAreRefused) {
+  const TemporaryDirectory directory;
+  Plan plan = SamplePlanNamed("tokamax_none");
+  plan.mask = MultiHeadMask({Mask::Full({16, 16}), Mask::Causal({16, 16})});
+  ExpectError(ErrorCode::kInvalidArgument,
+              "[write_plan] expected one mask for all heads beside tokamax lists, got several",
               [&] { WritePlan(plan, directory / "plan.h5"); });
   EXPECT_TRUE(directory.Names().empty());
 }

@@ -2,6 +2,7 @@
 #include "tests/io/sample_plans.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <stdexcept>
 #include <utility>
 
@@ -118,6 +119,80 @@ Plan MakeManyArrays() {
   return {MultiHeadMask(heads), {}, {}, {}, {}};
 }
 
+Array MakeList(std::initializer_list<int> entries) {
+  auto values = std::make_shared<std::vector<int8_t>>();
+  for (int entry : entries) values->push_back(static_cast<int8_t>(entry));
+  return Array(DType::kInt8, {std::ssize(*values)},
+               std::shared_ptr<const void>(values, values->data()));
+}
+
+// What tokamax has for this mask of blocks of 1 x 2; a is [x.], b is [.x], F is full.
+//   F a . b
+//   . . . .
+//   b F . .
+Plan MakeTokamax() {
+  const std::string cells = std::string("xxx....x") + std::string(8, '.') + ".xxx....";
+  const Shape shape{3, 8};
+  const Array bools = MakeBools(
+      3, 8, [&](int64_t r, int64_t c) { return cells[static_cast<size_t>(8 * r + c)] == 'x'; });
+  Plan plan{MultiHeadMask(Mask::Dense(shape, bools), 3), {}, {}, {}, {}};
+  const auto blocks = [](int64_t rows, int64_t columns) {
+    PartialMaskBlocks partial({2}, rows, columns);
+    std::fill_n(partial.data(), partial.size_bytes(), std::byte{0});
+    partial.Flip(0, 0, 0);
+    partial.Flip(1, rows - 1, columns - 1);
+    return partial;
+  };
+  plan.tokamax_fwd = TokamaxPass{{.block = {1, 2}},
+                                 {.mask_next = MakeList({0, 0, 1, 1, 0}),
+                                  .active_rows = MakeList({0, 0, 0, 2, 2}),
+                                  .active_cols = MakeList({0, 1, 3, 0, 1}),
+                                  .block_mask = MakeList({2, 1, 1, 1, 2}),
+                                  .num_active_blocks = Array::FromVector(std::vector<int32_t>{5}),
+                                  .partial_mask_blocks = blocks(1, 2),
+                                  .q_sequence = std::nullopt},
+                                 std::nullopt};
+  plan.tokamax_dkv = TokamaxPass{{.block = {1, 2}, .return_dynamic_grid = false},
+                                 {.mask_next = MakeList({1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1}),
+                                  .active_rows = std::nullopt,
+                                  .active_cols = std::nullopt,
+                                  .block_mask = MakeList({2, 0, 1, 1, 0, 2, 0, 0, 0, 1, 0, 0}),
+                                  .num_active_blocks = std::nullopt,
+                                  .partial_mask_blocks = blocks(2, 1),
+                                  .q_sequence = std::nullopt},
+                                 std::nullopt};
+  return plan;
+}
+
+// Beside JAX's tables, with every option and field that the other sample lacks.
+Plan MakeBothDialects() {
+  const Shape shape{24, 24};
+  Plan plan = MakeTables();
+  plan.tokamax_dkv = TokamaxPass{
+      {.block = {4, 12}, .q_seq_shards = 3, .kv_seq_shards = 2, .downcast_smem_data = false},
+      {.mask_next = MakeInts<int32_t>(DType::kInt32, 6),
+       .active_rows = MakeInts<int32_t>(DType::kInt32, 6),
+       .active_cols = MakeInts<int16_t>(DType::kInt16, 6),
+       .block_mask = MakeInts<int8_t>(DType::kInt8, 6),
+       .num_active_blocks = MakeInts<int32_t>(DType::kInt32, 6),
+       .partial_mask_blocks = MakePartialBlocks(3, 12, 4),
+       .q_sequence = MakeInts<int64_t>(DType::kInt64, 24)},
+      Mask::Local(shape, 4, std::nullopt, -2)};
+  return plan;
+}
+
+// One mask without any visible block, and one without any other: lists of no entries, and no lists.
+Plan MakeTokamaxOf(Mask mask, bool with_lists) {
+  Plan plan{MultiHeadMask(std::move(mask), 1), {}, {}, {}, {}};
+  plan.tokamax_fwd = TokamaxPass{{.block = {8, 8}}, {}, std::nullopt};
+  if (with_lists) {
+    plan.tokamax_fwd->info.active_rows = plan.tokamax_fwd->info.active_cols =
+        plan.tokamax_fwd->info.block_mask = MakeList({});
+    plan.tokamax_fwd->info.num_active_blocks = Array::FromVector(std::vector<int32_t>{0});
+  }
+  return plan;
+}
+
 // One plan for each dtype that positions can have.
 template <typename T>
 SamplePlan MakePositions(DType dtype) {
@@ -136,6 +211,10 @@ std::vector<SamplePlan> SamplePlans() {
           {"none", MakeNone()},
           {"nodes", MakeNodes()},
           {"many_arrays", MakeManyArrays()},
+          {"tokamax", MakeTokamax()},
+          {"both_dialects", MakeBothDialects()},
+          {"tokamax_empty", MakeTokamaxOf(Mask::Empty({16, 16}), true)},
+          {"tokamax_none", MakeTokamaxOf(Mask::Full({16, 16}), false)},
           MakePositions<int8_t>(DType::kInt8),
           MakePositions<int16_t>(DType::kInt16),
           MakePositions<int32_t>(DType::kInt32),
