@@ -179,7 +179,7 @@ def test_flags_reach_the_options(run):
 
 # --- JSON, as docs/cli.md lists it.
 
-PLAN_KEYS = {"mask", "q_len", "kv_len", "num_heads", "options", "passes"}
+PLAN_KEYS = {"mask", "q_len", "kv_len", "num_heads", "options", "passes", "tokamax"}
 COUNTS = {"empty", "partial", "full", "density"}
 
 
@@ -232,6 +232,54 @@ def test_json_is_documented(run):
     for arguments in [[*CAUSAL], ["inspect", "plan.h5"], ["show", "plan.h5"], ["verify", "plan.h5"]]:
         collect(json.loads(run(*arguments, "--json").stdout))
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
+
+
+# --- Lists in tokamax's dialect.
+
+
+@pytest.fixture
+def tokamax_plan(tmp_path):
+    """A plan with passes in tokamax's dialect alone."""
+    writer = pathlib.Path(BINARY).parents[1] / "tests" / "io" / "write_sample_plans"
+    (tmp_path / "samples").mkdir()
+    subprocess.run([writer, tmp_path / "samples"], check=True)
+    shutil.copy(tmp_path / "samples" / "tokamax.h5", tmp_path / "plan.h5")
+    return tmp_path / "plan.h5"
+
+
+def test_inspect_lists_tokamax_tables(run, tokamax_plan):
+    text = run("inspect", "plan.h5").stdout
+    assert "tokamax/fwd  block_q 1, block_kv 2, " in text
+    assert "kv_seq_shards 1, downcast_smem_data yes, return_dynamic_grid no" in text
+    assert re.search(r"active_rows +int8 +\[5\] +5 bytes", text)
+    result = json.loads(run("inspect", "plan.h5", "--json").stdout)
+    assert result["passes"] == {} and set(result["tokamax"]) == {"fwd", "dkv"}
+    fwd = result["tokamax"]["fwd"]
+    assert set(fwd) == {"block_q", "block_kv", "q_seq_shards", "kv_seq_shards", "downcast_smem_data",
+                        "return_dynamic_grid", "tables", "mask_function"}
+    assert fwd["tables"]["num_active_blocks"] == {"dtype": "int32", "shape": [1], "bytes": 4}
+    assert fwd["tables"]["partial_mask_blocks"] == {"dtype": "bool", "shape": [2, 1, 2], "bytes": 2}
+    assert result["tokamax"]["dkv"]["return_dynamic_grid"] is False
+    documented = (ROOT / "docs/cli.md").read_text()
+    assert [key for key in [*fwd, *fwd["tables"]] if f"`{key}`" not in documented] == []
+
+
+def test_verify_compiles_tokamax_tables_anew(run, tokamax_plan):
+    done = run("verify", "plan.h5")
+    assert done.returncode == 0 and "tokamax/fwd, tokamax/dkv compiled anew" in done.stdout
+
+    def alter(file):
+        file["tokamax/dkv/block_mask"][5] = 1
+
+    edit(tokamax_plan, alter)
+    assert run("verify", "plan.h5").returncode == 3
+    done = run("verify", "plan.h5", "--ignore-seal")
+    assert done.returncode == 1
+    assert "MISMATCH in plan.h5: tokamax/dkv block_mask[5]: expected 2, got 1" in done.stdout
+    result = json.loads(run("verify", "plan.h5", "--ignore-seal", "--json").stdout)
+    assert result["ok"] is False
+    assert result["mismatch"] == {"pass": "tokamax/dkv", "table": "block_mask", "index": [5],
+                                  "head": None, "q": None, "kv": None, "expected": "2", "got": "1"}
 
 
 # --- Pictures.
