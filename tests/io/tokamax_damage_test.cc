@@ -30,7 +30,7 @@ class TokamaxDamageTest : public testing::Test {
 TEST_F(TokamaxDamageTest, DigestsCatchChangedContent) {
   for (const char* list : {"/tokamax/fwd/mask_next", "/tokamax/fwd/active_rows",
                            "/tokamax/fwd/active_cols", "/tokamax/fwd/block_mask",
-                           "/tokamax/fwd/num_active_blocks", "/tokamax/dkv/partial_mask_blocks"}) {
+                           "/tokamax/fwd/num_active_blocks", "/tokamax/fwd/partial_mask_blocks"}) {
     Expect("expected content_digest ", [&](hid_t f) { ChangeByte(f, list, 0, 1); });
     Expect("expected content_digest ", [&](hid_t f) { DropObject(f, list); });
   }
