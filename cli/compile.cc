@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "splashmask/cli/command.h"
+#include "splashmask/cli/commands.h"
 #include "splashmask/cli/empty_lines.h"
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/plan_report.h"
@@ -168,51 +168,36 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
 
 }  // namespace
 
-Command AddCompile(CLI::App& app) {
+void AddCompile(CommandLine& line) {
   auto arguments = std::make_shared<Arguments>();
+  CommandSyntax syntax =
+      line.Add("compile", kHelp, kMore,
+               [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); });
   Arguments& a = *arguments;
-  CLI::App* command = app.add_subcommand("compile", kHelp);
-  command->footer(kMore);
-  command->add_option("MASK", a.mask, "The mask's text form, or a list of one mask a head")
-      ->required()
-      ->type_name("");
-  const auto number = [&](const char* name, auto& value, const char* help) {
-    return AddInteger(
-        *command, name, help, [&value](int64_t given) { value = given; }, 1);
-  };
-  number("--q-len", a.q_len, "Number of q positions")->required();
-  number("--kv-len", a.kv_len, "Number of kv positions (default: --q-len)");
-  number("--heads", a.heads, "Number of heads (default: as many as MASK says, else 1)");
-  number("--block-q", a.block_q, "q positions of a block (default: 512)");
-  number("--block-kv", a.block_kv, "kv positions of a block (default: 512)");
-  number("--block-q-dq", a.block_q_dq, "The same for the dq pass (default: --block-q)");
-  number("--block-kv-dq", a.block_kv_dq, "... (default: --block-kv)");
-  number("--block-q-dkv", a.block_q_dkv, "The same for the dkv pass (default: --block-q)");
-  number("--block-kv-dkv", a.block_kv_dkv, "... (default: --block-kv)");
-  command->add_option("--passes", a.passes, "Passes to compile, of fwd,dq,dkv (default: all)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(CLI::IsMember({"fwd", "dq", "dkv"}).description(""))
-      ->type_name("LIST");
-  number("--head-shards", a.head_shards, "Shards of the heads (default: 1)");
-  number("--q-seq-shards", a.q_seq_shards, "Shards of the q positions (default: 1)");
-  command->add_flag("--no-downcast", a.no_downcast, "Keep the tables int32");
-  command->add_flag("--no-shrink", a.no_shrink, "Keep empty blocks in the grid");
-  command->add_flag("--fused-bwd", a.fused_bwd,
-                    "For use_fused_bwd_kernel: no dq pass, dkv not shrunk");
-  command->add_flag("--simplify", a.simplify,
-                    "Let the kernel compute every composition of positional masks");
-  command
-      ->add_option("--empty-rows", a.empty_rows,
-                   "Rows that attend to nothing: error, warn or allow (default: warn)")
-      ->check(CLI::IsMember({"error", "warn", "allow"}).description(""))
-      ->type_name("WHAT");
-  AddInteger(
-      *command, "--threads", "Threads to use (default: 0, all)",
-      [&a](int64_t threads) { a.threads = static_cast<int>(threads); }, 0, 1024);
-  command->add_option("-o,--output", a.output, "The plan file to write")->type_name("FILE");
-  command->add_flag("--json", a.json, "Print one JSON object instead of text");
-  return {command, [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); }};
+  syntax.Positional("MASK", a.mask, "The mask's text form, or a list of one mask a head");
+  syntax.RequiredInteger("--q-len", a.q_len, "Number of q positions");
+  syntax.Integer("--kv-len", a.kv_len, "Number of kv positions (default: --q-len)");
+  syntax.Integer("--heads", a.heads, "Number of heads (default: as many as MASK says, else 1)");
+  syntax.Integer("--block-q", a.block_q, "q positions of a block (default: 512)");
+  syntax.Integer("--block-kv", a.block_kv, "kv positions of a block (default: 512)");
+  syntax.Integer("--block-q-dq", a.block_q_dq, "The same for the dq pass (default: --block-q)");
+  syntax.Integer("--block-kv-dq", a.block_kv_dq, "... (default: --block-kv)");
+  syntax.Integer("--block-q-dkv", a.block_q_dkv, "The same for the dkv pass (default: --block-q)");
+  syntax.Integer("--block-kv-dkv", a.block_kv_dkv, "... (default: --block-kv)");
+  syntax.Choices("--passes", "LIST", a.passes, {"fwd", "dq", "dkv"},
+                 "Passes to compile, of fwd,dq,dkv (default: all)");
+  syntax.Integer("--head-shards", a.head_shards, "Shards of the heads (default: 1)");
+  syntax.Integer("--q-seq-shards", a.q_seq_shards, "Shards of the q positions (default: 1)");
+  syntax.Flag("--no-downcast", a.no_downcast, "Keep the tables int32");
+  syntax.Flag("--no-shrink", a.no_shrink, "Keep empty blocks in the grid");
+  syntax.Flag("--fused-bwd", a.fused_bwd, "For use_fused_bwd_kernel: no dq pass, dkv not shrunk");
+  syntax.Flag("--simplify", a.simplify,
+              "Let the kernel compute every composition of positional masks");
+  syntax.Choice("--empty-rows", "WHAT", a.empty_rows, {"error", "warn", "allow"},
+                "Rows that attend to nothing: error, warn or allow (default: warn)");
+  syntax.Integer("--threads", a.threads, "Threads to use (default: 0, all)", {0, 1024});
+  syntax.Text("-o,--output", "FILE", a.output, "The plan file to write");
+  syntax.Flag("--json", a.json, "Print one JSON object instead of text");
 }
 
 }  // namespace splashmask::cli

@@ -9,7 +9,7 @@
 #include <string>
 #include <system_error>
 
-#include "splashmask/cli/command.h"
+#include "splashmask/cli/commands.h"
 #include "splashmask/cli/empty_lines.h"
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/plan_report.h"
@@ -110,13 +110,13 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
 
 }  // namespace
 
-Command AddInspect(CLI::App& app) {
+void AddInspect(CommandLine& line) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("inspect", kHelp);
-  command->footer(kMore);
-  command->add_option("PLAN", arguments->file, "The plan file")->required()->type_name("");
-  command->add_flag("--json", arguments->json, "Print one JSON object instead of text");
-  return {command, [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); }};
+  CommandSyntax syntax =
+      line.Add("inspect", kHelp, kMore,
+               [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); });
+  syntax.Positional("PLAN", arguments->file, "The plan file");
+  syntax.Flag("--json", arguments->json, "Print one JSON object instead of text");
 }
 
 }  // namespace splashmask::cli

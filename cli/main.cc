@@ -2,16 +2,15 @@
 // The splashmask command: finds the command that is meant, runs it, and turns how it went into an
 // exit code and a message.
 
-#include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdlib>
 #include <exception>
 #include <new>
-#include <sstream>
 #include <string>
-#include <vector>
 
-#include "splashmask/cli/command.h"
-#include "splashmask/cli/parse_error.h"
+#include "splashmask/cli/command_line.h"
+#include "splashmask/cli/commands.h"
+#include "splashmask/cli/exit_code.h"
 #include "splashmask/cli/terminal.h"
 #include "splashmask/masks/error.h"
 
@@ -33,36 +32,21 @@ Exit codes: 0 done, 1 the answer is no, 2 unusable input or arguments,
 
 void Complain(const std::string& message) { WriteStderr("splashmask: " + message + "\n"); }
 
-/// What CLI11 makes of arguments that it does not take.
-ExitCode ReportParseError(const CLI::App& app, const CLI::ParseError& error) {
-  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
-    // --help and --version come this way too.
-    std::ostringstream out;
-    app.exit(error, out, out);
-    WriteStdout(out.str());
-    return kDone;
-  }
-  Complain(ExplainParseError(app, error));
-  return kUnusableInput;
-}
-
-ExitCode RunCommand(int argc, char** argv) {
+ExitCode RunCommand(int argc, const char* const* argv) {
   const std::atomic<bool>& stop = CatchInterrupt();
-  CLI::App app(kHelp, "splashmask");
-  app.footer(kExamples);
-  app.set_version_flag("--version", "splashmask " SPLASHMASK_VERSION);
-  app.require_subcommand(1);
-  const std::vector<Command> commands = {AddCompile(app), AddInspect(app), AddShow(app),
-                                         AddVerify(app)};
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return ReportParseError(app, error);
+  CommandLine line(kHelp, kExamples, "splashmask " SPLASHMASK_VERSION);
+  AddCompile(line);
+  AddInspect(line);
+  AddShow(line);
+  AddVerify(line);
+  const CommandLine::Request request = line.Parse(argc, argv);
+  if (request.run) return request.run(stop);
+  if (!request.problem.empty()) {
+    Complain(request.problem);
+    return kUnusableInput;
   }
-  for (const Command& command : commands) {
-    if (command.arguments->parsed()) return command.run(stop);
-  }
-  return kUnusableInput;
+  WriteStdout(request.output);
+  return kDone;
 }
 
 ExitCode Main(int argc, char** argv) {

@@ -161,7 +161,8 @@ json::object PassJson(const Plan& plan, Pass pass) {
           {"mask_function", MaskFunctionJson(compiled.mask_function)}};
 }
 
-json::object TokamaxPassJson(const TokamaxPass& pass) {
+json::object TokamaxPassJson(const Plan& plan, Pass which) {
+  const TokamaxPass& pass = *plan.tokamax_pass(which);
   const TokamaxPassOptions& options = pass.options;
   return {{"block_q", options.block.q},
           {"block_kv", options.block.kv},
@@ -170,6 +171,7 @@ json::object TokamaxPassJson(const TokamaxPass& pass) {
           {"downcast_smem_data", options.downcast_smem_data},
           {"return_dynamic_grid", options.return_dynamic_grid},
           {"tables", FieldsJson(Fields(pass.info))},
+          {"blocks", CountsJson(CountBlocks(LayOutTokamaxBlocks(plan, which)))},
           {"mask_function", MaskFunctionJson(pass.mask_function)}};
 }
 
@@ -257,7 +259,9 @@ std::string TokamaxText(const Plan& plan, Pass which) {
              PassName(which), Grouped(options.block.q), Grouped(options.block.kv),
              Bytes(TotalBytes(fields)), options.q_seq_shards, options.kv_seq_shards,
              YesNo(options.downcast_smem_data), YesNo(options.return_dynamic_grid)) +
-         FieldsText(fields, pass.mask_function);
+         FieldsText(fields, pass.mask_function) +
+         fmt::format("  {:<20} {}\n", "each head",
+                     CountsText(CountBlocks(LayOutTokamaxBlocks(plan, which))));
 }
 
 json::object PlanJson(const Plan& plan) {
@@ -270,7 +274,7 @@ json::object PlanJson(const Plan& plan) {
   json::object tokamax;
   for (const Pass pass : kTokamaxPasses) {
     if (!plan.tokamax_pass(pass)) continue;
-    tokamax[PassName(pass)] = TokamaxPassJson(*plan.tokamax_pass(pass));
+    tokamax[PassName(pass)] = TokamaxPassJson(plan, pass);
   }
   return {{"mask", ToString(plan.mask)},
           {"q_len", shape.q_len},

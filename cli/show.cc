@@ -8,8 +8,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
-#include "splashmask/cli/command.h"
+#include "splashmask/cli/commands.h"
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/cli/terminal.h"
@@ -47,10 +48,6 @@ Examples:
 /// Less holds no picture.
 constexpr int kLeastWidth = 20;
 
-Pass PassOf(const Arguments& arguments) {
-  return arguments.pass == "dq" ? Pass::kDq : arguments.pass == "dkv" ? Pass::kDkv : Pass::kFwd;
-}
-
 ColourChoice ColourChoiceOf(const Arguments& arguments) {
   return arguments.colour == "always"  ? ColourChoice::kAlways
          : arguments.colour == "never" ? ColourChoice::kNever
@@ -70,8 +67,8 @@ std::string Shorten(const std::string& text, int width) {
   return text;
 }
 
-std::string Describe(const Arguments& arguments, const Plan& plan, const BlockClassGrid& grid) {
-  const BlockShape block = plan.pass(PassOf(arguments))->block;
+std::string Describe(const Arguments& arguments, const Plan& plan, const PassGrid& shown) {
+  const auto& [block, grid] = shown;
   PictureOptions options;
   options.width = std::max(arguments.width.value_or(StdoutWidth()), kLeastWidth);
   options.colours = StdoutColours(ColourChoiceOf(arguments));
@@ -89,9 +86,8 @@ std::string Describe(const Arguments& arguments, const Plan& plan, const BlockCl
                      part(counts.empty, "empty"));
 }
 
-json::object DescribeJson(const Arguments& arguments, const Plan& plan,
-                          const BlockClassGrid& grid) {
-  const BlockShape block = plan.pass(PassOf(arguments))->block;
+json::object DescribeJson(const Arguments& arguments, const Plan& plan, const PassGrid& shown) {
+  const auto& [block, grid] = shown;
   json::array rows;
   for (int64_t q = 0; q < grid.q_blocks; ++q) {
     std::string row;
@@ -114,36 +110,29 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   ReadOptions options;
   options.progress.stop = &stop;
   const Plan plan = ReadPlan(arguments.file, options).plan;
-  const BlockClassGrid grid = LayOutBlocks(plan, PassOf(arguments), arguments.head);
-  WriteStdout(arguments.json ? ToLine(DescribeJson(arguments, plan, grid))
-                             : Describe(arguments, plan, grid));
+  const PassGrid shown = LayOutBlocks(plan, arguments.pass, arguments.head);
+  WriteStdout(arguments.json ? ToLine(DescribeJson(arguments, plan, shown))
+                             : Describe(arguments, plan, shown));
   return kDone;
 }
 
 }  // namespace
 
-Command AddShow(CLI::App& app) {
+void AddShow(CommandLine& line) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("show", kHelp);
-  command->footer(kMore);
-  command->add_option("PLAN", arguments->file, "The plan file")->required()->type_name("");
-  command->add_option("--pass", arguments->pass, "fwd, dq or dkv (default: fwd)")
-      ->check(CLI::IsMember({"fwd", "dq", "dkv"}).description(""))
-      ->type_name("PASS");
+  CommandSyntax syntax = line.Add("show", kHelp, kMore, [arguments](const std::atomic<bool>& stop) {
+    return Run(*arguments, stop);
+  });
   Arguments& a = *arguments;
-  AddInteger(
-      *command, "--head", "The head, from 0 (default: 0)", [&a](int64_t head) { a.head = head; },
-      0);
-  AddInteger(
-      *command, "--width", "Characters in a line (default: the terminal's)",
-      [&a](int64_t width) { a.width = static_cast<int>(width); }, kLeastWidth, 2000);
-  command
-      ->add_option("--color", arguments->colour,
-                   "auto, always or never (default: auto, in a terminal without NO_COLOR)")
-      ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
-      ->type_name("WHEN");
-  command->add_flag("--json", arguments->json, "Print one JSON object instead of the picture");
-  return {command, [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); }};
+  syntax.Positional("PLAN", a.file, "The plan file");
+  syntax.Choice("--pass", "PASS", a.pass, {"fwd", "dq", "dkv", "tokamax/fwd", "tokamax/dkv"},
+                "fwd, dq, dkv, tokamax/fwd or tokamax/dkv (default: fwd)");
+  syntax.Integer("--head", a.head, "The head, from 0 (default: 0)", {.least = 0});
+  syntax.Integer("--width", a.width, "Characters in a line (default: the terminal's)",
+                 {kLeastWidth, 2000});
+  syntax.Choice("--color", "WHEN", a.colour, {"auto", "always", "never"},
+                "auto, always or never (default: auto, in a terminal without NO_COLOR)");
+  syntax.Flag("--json", a.json, "Print one JSON object instead of the picture");
 }
 
 }  // namespace splashmask::cli

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "splashmask/cli/command.h"
+#include "splashmask/cli/commands.h"
 #include "splashmask/cli/empty_lines.h"
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/plan_report.h"
@@ -19,7 +19,6 @@
 #include "splashmask/io/plan_file.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/certify/certify.h"
-#include "splashmask/planner/compile/tokamax_mismatch.h"
 
 namespace json = boost::json;
 
@@ -37,38 +36,23 @@ constexpr const char* kHelp = "Prove that a plan file says exactly what its mask
 
 constexpr const char* kMore =
     R"(The seal and the digests hold, and every entry and every bit of every table follows from the
-mask, cell by cell. Lists in tokamax's dialect are compiled anew and compared. Ends with 0 when
-that is so, 1 when a table is wrong, 3 when the file is damaged.
+mask, cell by cell. Ends with 0 when that is so, 1 when a table is wrong, 3 when the file is
+damaged.
 
 Examples:
   splashmask verify llama.h5
   splashmask verify edited.h5 --ignore-seal --json)";
 
-/// What has been found out about the tables.
-struct Findings {
-  Certificate certificate;
-  std::optional<TokamaxMismatch> tokamax_mismatch;
-
-  bool has_mismatch() const { return certificate.mismatch || tokamax_mismatch; }
-  std::string MismatchText() const {
-    return certificate.mismatch ? certificate.mismatch->ToString() : tokamax_mismatch->ToString();
-  }
-};
-
-/// "fwd, dkv; 4,096 cells, 12 entries; tokamax/fwd compiled anew": what was looked at, and how.
-std::string EvidenceText(const Plan& plan, const Certificate& certificate) {
-  std::string proven, compiled;
+std::string PassNames(const Plan& plan) {
+  std::string names;
   for (const Pass pass : kAllPasses) {
-    if (plan.pass(pass)) proven += (proven.empty() ? "" : ", ") + std::string(PassName(pass));
+    if (plan.pass(pass)) names += (names.empty() ? "" : ", ") + std::string(PassName(pass));
   }
   for (const Pass pass : kTokamaxPasses) {
     if (!plan.tokamax_pass(pass)) continue;
-    compiled += fmt::format("{}tokamax/{}", compiled.empty() ? "" : ", ", PassName(pass));
+    names += fmt::format("{}tokamax/{}", names.empty() ? "" : ", ", PassName(pass));
   }
-  if (!compiled.empty()) compiled += " compiled anew";
-  if (proven.empty() && !compiled.empty()) return compiled;
-  return fmt::format("{}; {} cells, {} entries{}{}", proven, Grouped(certificate.cells),
-                     Grouped(certificate.entries), compiled.empty() ? "" : "; ", compiled);
+  return names;
 }
 
 /// The heads that have the mask of head `first`.
@@ -109,39 +93,26 @@ json::array EmptyLinesJson(const MultiHeadMask& mask, const Certificate& certifi
   return result;
 }
 
-json::value MismatchJson(const Findings& findings) {
-  if (const std::optional<Mismatch>& mismatch = findings.certificate.mismatch) {
-    const auto position = [](const std::optional<int64_t>& value) {
-      return value ? json::value(*value) : json::value(nullptr);
-    };
-    return json::object{{"pass", PassName(mismatch->pass)},
-                        {"table", mismatch->table},
-                        {"index", json::array(mismatch->index.begin(), mismatch->index.end())},
-                        {"head", position(mismatch->head)},
-                        {"q", position(mismatch->q)},
-                        {"kv", position(mismatch->kv)},
-                        {"expected", mismatch->expected},
-                        {"got", mismatch->got}};
-  }
-  if (const std::optional<TokamaxMismatch>& mismatch = findings.tokamax_mismatch) {
-    return json::object{{"pass", mismatch->PassPath()},
-                        {"table", mismatch->table},
-                        {"index", json::array(mismatch->index.begin(), mismatch->index.end())},
-                        {"head", nullptr},
-                        {"q", nullptr},
-                        {"kv", nullptr},
-                        {"expected", mismatch->expected},
-                        {"got", mismatch->got}};
-  }
-  return nullptr;
+json::value MismatchJson(const std::optional<Mismatch>& mismatch) {
+  if (!mismatch) return nullptr;
+  const auto position = [](const std::optional<int64_t>& value) {
+    return value ? json::value(*value) : json::value(nullptr);
+  };
+  return json::object{{"pass", mismatch->PassPath()},
+                      {"table", mismatch->table},
+                      {"index", json::array(mismatch->index.begin(), mismatch->index.end())},
+                      {"head", position(mismatch->head)},
+                      {"q", position(mismatch->q)},
+                      {"kv", position(mismatch->kv)},
+                      {"expected", mismatch->expected},
+                      {"got", mismatch->got}};
 }
 
 /// Writes the answer, and says how it ends: a wrong table is a no; a digest that is not the plan's
 /// own is damage, which --ignore-seal does not cover.
-ExitCode Report(const Arguments& arguments, const LoadedPlan& loaded, const Findings& findings,
-                double seconds) {
-  const Certificate& certificate = findings.certificate;
-  const ExitCode code = findings.has_mismatch()        ? kAnswerIsNo
+ExitCode Report(const Arguments& arguments, const LoadedPlan& loaded,
+                const Certificate& certificate, double seconds) {
+  const ExitCode code = certificate.mismatch           ? kAnswerIsNo
                         : !loaded.digest_error.empty() ? kDamagedOrIo
                                                        : kDone;
   const bool seal_broken = loaded.seal == SealState::kBroken;
@@ -151,7 +122,7 @@ ExitCode Report(const Arguments& arguments, const LoadedPlan& loaded, const Find
                         {"seal", SealName(loaded.seal)},
                         {"error", loaded.digest_error.empty() ? json::value(nullptr)
                                                               : json::value(loaded.digest_error)},
-                        {"mismatch", MismatchJson(findings)},
+                        {"mismatch", MismatchJson(certificate.mismatch)},
                         {"cells", certificate.cells},
                         {"entries", certificate.entries},
                         {"empty", EmptyLinesJson(loaded.plan.mask, certificate)},
@@ -162,12 +133,14 @@ ExitCode Report(const Arguments& arguments, const LoadedPlan& loaded, const Find
   std::string text;
   if (seal_broken) text += "the seal is broken, and ignored as asked\n";
   if (!loaded.digest_error.empty()) text += loaded.digest_error + "\n";
-  text += findings.has_mismatch()
-              ? fmt::format("MISMATCH in {}: {}\n", arguments.file, findings.MismatchText())
-              : fmt::format("{} {}: {} and its tables agree ({}; {})\n",
-                            code == kDone ? "ok" : "NOT OK", arguments.file,
-                            ShortMaskText(ToString(loaded.plan.mask)),
-                            EvidenceText(loaded.plan, certificate), Duration(seconds));
+  text +=
+      certificate.mismatch
+          ? fmt::format("MISMATCH in {}: {}\n", arguments.file, certificate.mismatch->ToString())
+          : fmt::format("{} {}: {} and its tables agree ({}; {} cells, {} entries; {})\n",
+                        code == kDone ? "ok" : "NOT OK", arguments.file,
+                        ShortMaskText(ToString(loaded.plan.mask)), PassNames(loaded.plan),
+                        Grouped(certificate.cells), Grouped(certificate.entries),
+                        Duration(seconds));
   WriteStdout(text);
   return code;
 }
@@ -191,28 +164,24 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
     }
     throw;
   }
-  Findings findings{Certify(loaded->plan, {0, bar.Step("certify")}), std::nullopt};
-  if (!findings.certificate.mismatch && loaded->plan.has_tokamax()) {
-    findings.tokamax_mismatch =
-        FindTokamaxMismatch(loaded->plan, /*threads=*/0, bar.Step("compile tokamax"));
-  }
+  const Certificate certificate = Certify(loaded->plan, {0, bar.Step("certify")});
   bar.Wipe();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return Report(arguments, *loaded, findings, seconds);
+  return Report(arguments, *loaded, certificate, seconds);
 }
 
 }  // namespace
 
-Command AddVerify(CLI::App& app) {
+void AddVerify(CommandLine& line) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("verify", kHelp);
-  command->footer(kMore);
-  command->add_option("PLAN", arguments->file, "The plan file")->required()->type_name("");
-  command->add_flag("--ignore-seal", arguments->ignore_seal,
-                    "Certify the tables of a file that was changed on purpose, too");
-  command->add_flag("--json", arguments->json, "Print one JSON object instead of text");
-  return {command, [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); }};
+  CommandSyntax syntax =
+      line.Add("verify", kHelp, kMore,
+               [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); });
+  syntax.Positional("PLAN", arguments->file, "The plan file");
+  syntax.Flag("--ignore-seal", arguments->ignore_seal,
+              "Certify the tables of a file that was changed on purpose, too");
+  syntax.Flag("--json", arguments->json, "Print one JSON object instead of text");
 }
 
 }  // namespace splashmask::cli

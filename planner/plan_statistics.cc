@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "splashmask/masks/error.h"
 
@@ -14,6 +15,13 @@ namespace {
 
 [[noreturn]] void ThrowDamaged(Pass pass, const std::string& detail) {
   throw Error(ErrorCode::kDamaged, fmt::format("[statistics] {}: {}", PassName(pass), detail));
+}
+
+void CheckHead(const Plan& plan, int64_t head) {
+  if (head >= 0 && head < plan.mask.num_heads()) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("[statistics] expected a head in 0..{}, got {}",
+                          plan.mask.num_heads() - 1, head));
 }
 
 /// The tables of one pass, checked to be of a shape that this plan can have.
@@ -110,11 +118,7 @@ std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass) {
 
 BlockClassGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head) {
   const PassTables tables(plan, pass);
-  if (head < 0 || head >= tables.num_heads) {
-    throw Error(
-        ErrorCode::kInvalidArgument,
-        fmt::format("[statistics] expected a head in 0..{}, got {}", tables.num_heads - 1, head));
-  }
+  CheckHead(plan, head);
   BlockClassGrid grid{tables.q_blocks, tables.kv_blocks, {}};
   grid.classes.resize(static_cast<size_t>(grid.q_blocks * grid.kv_blocks), BlockClass::kEmpty);
   const int64_t leading = tables.Leading(head);
@@ -140,6 +144,80 @@ BlockClassGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head) {
     }
   }
   return grid;
+}
+
+BlockClassGrid LayOutTokamaxBlocks(const Plan& plan, Pass pass) {
+  if (!plan.tokamax_pass(pass)) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("[statistics] expected a plan with the pass tokamax/{}, got one without",
+                    PassName(pass)));
+  }
+  const TokamaxPassOptions& options = plan.tokamax_pass(pass)->options;
+  const TokamaxMaskInfo& info = plan.tokamax_pass(pass)->info;
+  const Shape shape = plan.mask.shape();
+  const bool is_dkv = pass == Pass::kDkv;
+  const auto require = [&](bool holds, const char* what) {
+    if (!holds) ThrowDamaged(pass, fmt::format("expected {} in tokamax's lists", what));
+  };
+  const auto divide = [](int64_t length, int64_t shards, int64_t block) {
+    return shards >= 1 && block >= 1 && length % shards == 0 && length / shards % block == 0;
+  };
+  require(divide(shape.q_len, options.q_seq_shards, options.block.q) &&
+              divide(shape.kv_len, options.kv_seq_shards, options.block.kv),
+          "shards and blocks that divide the mask");
+
+  BlockClassGrid grid{shape.q_len / options.block.q, shape.kv_len / options.block.kv, {}};
+  const int64_t blocks = grid.q_blocks * grid.kv_blocks;
+  if (!info.block_mask) {
+    grid.classes.assign(static_cast<size_t>(blocks), BlockClass::kFull);
+    return grid;
+  }
+  grid.classes.resize(static_cast<size_t>(blocks), BlockClass::kEmpty);
+  const Array& classes = *info.block_mask;
+  const int64_t shards = options.q_seq_shards * options.kv_seq_shards;
+  const bool names_blocks = info.active_rows && info.active_cols;
+  require(
+      classes.size() % shards == 0 && (names_blocks ? info.active_rows->size() == classes.size() &&
+                                                          info.active_cols->size() == classes.size()
+                                                    : classes.size() == blocks),
+      "an entry for every visit");
+  // Rows and columns of a shard's grid, which dkv has transposed.
+  const int64_t q_size = grid.q_blocks / options.q_seq_shards;
+  const int64_t kv_size = grid.kv_blocks / options.kv_seq_shards;
+  const int64_t rows = is_dkv ? kv_size : q_size, columns = is_dkv ? q_size : kv_size;
+  const int64_t longest = classes.size() / shards;
+  for (int64_t i = 0; i < classes.size(); ++i) {
+    const int64_t value = classes.At(i);
+    if (value == -1) continue;  // Padding.
+    const int64_t shard = i / longest, visit = i % longest;
+    const int64_t row = names_blocks ? info.active_rows->At(i) : visit / columns;
+    const int64_t column = names_blocks ? info.active_cols->At(i) : visit % columns;
+    require(value >= 0 && value <= 2, "a class of -1..2");
+    require(row >= 0 && row < rows && column >= 0 && column < columns, "blocks of the shard");
+    const int64_t q = shard / options.kv_seq_shards * q_size + (is_dkv ? column : row);
+    const int64_t kv = shard % options.kv_seq_shards * kv_size + (is_dkv ? row : column);
+    grid.classes[static_cast<size_t>(q * grid.kv_blocks + kv)] = static_cast<BlockClass>(value);
+  }
+  return grid;
+}
+
+PassGrid LayOutBlocks(const Plan& plan, std::string_view path, int64_t head) {
+  for (const Pass pass : kAllPasses) {
+    if (path != PassName(pass)) continue;
+    BlockClassGrid grid = LayOutBlocks(plan, pass, head);
+    return {plan.pass(pass)->block, std::move(grid)};
+  }
+  for (const Pass pass : kTokamaxPasses) {
+    if (path != fmt::format("tokamax/{}", PassName(pass))) continue;
+    CheckHead(plan, head);
+    BlockClassGrid grid = LayOutTokamaxBlocks(plan, pass);
+    return {plan.tokamax_pass(pass)->options.block, std::move(grid)};
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("[statistics] expected a pass fwd, dq, dkv, tokamax/fwd or tokamax/dkv, "
+                          "got {}",
+                          path));
 }
 
 BlockCounts CountBlocks(const BlockClassGrid& grid) {

@@ -3,6 +3,7 @@
 // What a plan's tables say about the grid of blocks: its classes, laid out and counted.
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "splashmask/planner/mask_info.h"
@@ -42,6 +43,21 @@ std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass);
 /// table's blocks are put back where data_next says they belong. Throws as CountBlocks does, and
 /// kInvalidArgument for a head that is not in [0, num_heads).
 BlockClassGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head);
+
+/// The grid of a pass in tokamax's dialect, the same for every head; without lists all blocks are
+/// full. Throws kInvalidArgument when the plan has no such pass, kDamaged when its lists contradict
+/// it.
+BlockClassGrid LayOutTokamaxBlocks(const Plan& plan, Pass pass);
+
+/// A pass's grid, and the shape of its blocks.
+struct PassGrid {
+  BlockShape block;
+  BlockClassGrid grid;
+};
+
+/// The same for a pass as plan files name it: "fwd", "dq", "dkv", "tokamax/fwd" or "tokamax/dkv".
+/// Throws kInvalidArgument for any other name.
+PassGrid LayOutBlocks(const Plan& plan, std::string_view path, int64_t head);
 
 /// The counts of a grid.
 BlockCounts CountBlocks(const BlockClassGrid& grid);

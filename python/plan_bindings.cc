@@ -22,7 +22,6 @@
 #include "splashmask/planner/certify/certify.h"
 #include "splashmask/planner/compile/compile.h"
 #include "splashmask/planner/compile/tokamax.h"
-#include "splashmask/planner/compile/tokamax_mismatch.h"
 #include "splashmask/planner/picture.h"
 #include "splashmask/planner/plan_statistics.h"
 #include "splashmask/python/interruptible.h"
@@ -168,26 +167,18 @@ std::string Save(const PlanObject& object, const std::string& path) {
 
 // None, or what is wrong: (pass, table, index, head, q, kv, expected, got, text).
 nb::object Verify(const PlanObject& object, int threads) {
-  const auto [certificate, tokamax] = RunInterruptibly([&](const Progress& progress) {
-    Certificate proven = Certify(object.plan, {threads, progress});
-    std::optional<TokamaxMismatch> compared;
-    if (!proven.mismatch) compared = FindTokamaxMismatch(object.plan, threads, progress);
-    return std::pair(std::move(proven), std::move(compared));
+  const Certificate certificate = RunInterruptibly([&](const Progress& progress) {
+    return Certify(object.plan, {threads, progress});
   });
-  if (const std::optional<Mismatch>& wrong = certificate.mismatch) {
-    return nb::make_tuple(std::string(PassName(wrong->pass)), wrong->table, wrong->index,
-                          wrong->head, wrong->q, wrong->kv, wrong->expected, wrong->got,
-                          wrong->ToString());
-  }
-  if (!tokamax) return nb::none();
-  return nb::make_tuple(tokamax->PassPath(), tokamax->table, tokamax->index, nb::none(), nb::none(),
-                        nb::none(), tokamax->expected, tokamax->got, tokamax->ToString());
+  if (!certificate.mismatch) return nb::none();
+  const Mismatch& wrong = *certificate.mismatch;
+  return nb::make_tuple(wrong.PassPath(), wrong.table, wrong.index, wrong.head, wrong.q, wrong.kv,
+                        wrong.expected, wrong.got, wrong.ToString());
 }
 
 std::string Show(const PlanObject& object, const std::string& pass_name, int64_t head, int width) {
-  const Pass pass = ToPass(pass_name);
-  const BlockClassGrid grid = LayOutBlocks(object.plan, pass, head);
-  return DrawPicture(grid, object.plan.pass(pass)->block, {width, Colours::kNone});
+  const PassGrid shown = LayOutBlocks(object.plan, pass_name, head);
+  return DrawPicture(shown.grid, shown.block, {width, Colours::kNone});
 }
 
 // uint8[P, rows, ceil(columns / 8)], read-only, over the plan's own memory.

@@ -5,16 +5,20 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <list>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/certify/block_truth.h"
 #include "splashmask/planner/certify/cells.h"
 #include "splashmask/planner/certify/heads.h"
+#include "splashmask/planner/certify/kernel_mask.h"
 #include "splashmask/planner/certify/pass_check.h"
+#include "splashmask/planner/certify/stored_blocks.h"
+#include "splashmask/planner/certify/tokamax_check.h"
 #include "splashmask/planner/memory.h"
 #include "splashmask/planner/threads.h"
 
@@ -25,12 +29,12 @@ namespace certify {
 namespace {
 
 // Refuses what would not fit: for each block of each mask its class and its id, for each one of the
-// grid its slot, and for each one of the tables a next value and the expected entry; and what the
-// leaves keep for each position.
+// grid its slot or its visit, and for each one of the tables a next value and the expected entry;
+// and what the leaves keep for each position.
 void CheckMemory(const HeadEntries& heads, Shape shape, BlockShape block) {
   const int64_t q_blocks = shape.q_len / block.q, kv_blocks = shape.kv_len / block.kv;
   const __int128 bytes = static_cast<__int128>(q_blocks) * kv_blocks *
-                             (5 * std::ssize(heads.masks) + 4 + 8 * heads.size()) +
+                             (5 * std::ssize(heads.masks) + 8 + 8 * heads.size()) +
                          static_cast<__int128>(8) * shape.q_len +
                          static_cast<__int128>(8) * shape.kv_len;
   if (bytes <= AvailableMemory()) return;
@@ -40,49 +44,80 @@ void CheckMemory(const HeadEntries& heads, Shape shape, BlockShape block) {
                           q_blocks, kv_blocks, bytes));
 }
 
+// What is there to prove: a pass in one of the dialects.
+struct Job {
+  Pass pass;
+  bool is_tokamax;
+  BlockShape block;
+};
+
+std::vector<Job> FindJobs(const Plan& plan) {
+  std::vector<Job> jobs;
+  for (Pass pass : kAllPasses) {
+    if (plan.pass(pass)) jobs.push_back({pass, false, plan.pass(pass)->block});
+  }
+  for (Pass pass : kTokamaxPasses) {
+    if (plan.tokamax_pass(pass))
+      jobs.push_back({pass, true, plan.tokamax_pass(pass)->options.block});
+  }
+  return jobs;
+}
+
+bool NeedsStoredBlocks(const Job& job, const Plan& plan, const HeadEntries& heads) {
+  return !ComputedByKernel(heads, !job.is_tokamax && plan.options.simplify);
+}
+
 Certificate CertifyPlan(const Plan& plan, const Progress& progress) {
   const HeadEntries heads = FindHeadEntries(plan.mask, plan.options.head_shards);
   const std::vector<CellProgram> programs(heads.masks.begin(), heads.masks.end());
   const Shape shape = plan.mask.shape();
+  const std::vector<Job> jobs = FindJobs(plan);
 
-  // Passes of one block shape share the evaluation of cells.
-  std::vector<BlockShape> blocks;
+  // Passes of one block shape share the evaluation of cells, and the second reading, of partial
+  // blocks, where any of them stores some.
+  std::map<std::pair<int64_t, int64_t>, int> readings;
+  for (const Job& job : jobs) {
+    int& times = readings[{job.block.q, job.block.kv}];
+    times = std::max(times, NeedsStoredBlocks(job, plan, heads) ? 2 : 1);
+  }
   int64_t rows = 0;
-  for (Pass pass : kAllPasses) {
-    if (!plan.pass(pass)) continue;
-    const BlockShape block = plan.pass(pass)->block;
-    if (std::find(blocks.begin(), blocks.end(), block) != blocks.end()) continue;
-    blocks.push_back(block);
-    // Partial blocks are read a second time, unless the kernel computes them.
-    rows += shape.q_len / block.q * std::ssize(programs) *
-            (ComputedByKernel(heads, plan.options) ? 1 : 2);
+  for (const auto& [block, times] : readings) {
+    rows += shape.q_len / block.first * std::ssize(programs) * times;
   }
 
   Certificate certificate;
   RowProgress row_progress(progress, rows);
-  std::list<ProvenGrid> grids;
-  for (BlockShape block : blocks) {
+  std::map<std::pair<int64_t, int64_t>, ProvenGrid> grids;
+  for (const auto& [sizes, times] : readings) {
+    const BlockShape block{sizes.first, sizes.second};
     CheckMemory(heads, shape, block);
-    grids.push_back({BlockTruth(programs, shape, block, row_progress), {}, nullptr, false});
+    grids.emplace(sizes,
+                  ProvenGrid{BlockTruth(programs, shape, block, row_progress), {}, nullptr, false});
     certificate.cells += shape.q_len * shape.kv_len * std::ssize(programs);
   }
   if (!grids.empty()) {
-    const auto& empty = grids.front().truth.empty();
+    const auto& empty = grids.begin()->second.truth.empty();
     for (size_t mask = 0; mask < empty.size(); ++mask) {
       if (empty[mask].rows.empty() && empty[mask].columns.empty()) continue;
       certificate.empty.push_back({heads.first_head[mask], empty[mask].rows, empty[mask].columns});
     }
   }
 
-  for (Pass pass : kAllPasses) {
-    if (!plan.pass(pass)) continue;
-    const auto grid = std::find_if(grids.begin(), grids.end(), [&](const ProvenGrid& candidate) {
-      return candidate.truth.block() == plan.pass(pass)->block;
-    });
-    PassCheck check(plan, pass, heads, *grid, row_progress);
+  const auto prove = [&](const Job& job, auto check) {
     certificate.mismatch = check.Run();
     certificate.entries += check.entries();
-    if (certificate.mismatch) break;
+    if (!certificate.mismatch) return true;
+    certificate.mismatch->pass = job.pass;
+    certificate.mismatch->is_tokamax = job.is_tokamax;
+    return false;
+  };
+  for (const Job& job : jobs) {
+    ProvenGrid& grid = grids.at({job.block.q, job.block.kv});
+    const bool is_right =
+        job.is_tokamax ? prove(job, TokamaxCheck(*plan.tokamax_pass(job.pass),
+                                                 job.pass == Pass::kDkv, heads, grid, row_progress))
+                       : prove(job, PassCheck(plan, job.pass, heads, grid, row_progress));
+    if (!is_right) break;
   }
   progress.Report(1);
   return certificate;
@@ -119,12 +154,31 @@ void CheckOptions(const Plan& plan) {
     throw Error(ErrorCode::kInvalidArgument,
                 "[certify] expected no dq pass with use_fused_bwd_kernel, got one");
   }
+  if (plan.has_tokamax() && !plan.has_one_mask()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "[certify] expected one mask for all heads beside tokamax lists, got several");
+  }
+  for (Pass pass : kTokamaxPasses) {
+    if (!plan.tokamax_pass(pass)) continue;
+    const TokamaxPassOptions& tokamax = plan.tokamax_pass(pass)->options;
+    const std::string name = fmt::format("tokamax/{}", PassName(pass));
+    CheckDivides(tokamax.q_seq_shards, name + " q_seq_shards", shape.q_len, "q_len");
+    CheckDivides(tokamax.kv_seq_shards, name + " kv_seq_shards", shape.kv_len, "kv_len");
+    CheckDivides(tokamax.block.q, name + " block_q", shape.q_len / tokamax.q_seq_shards,
+                 "the q positions of a shard");
+    CheckDivides(tokamax.block.kv, name + " block_kv", shape.kv_len / tokamax.kv_seq_shards,
+                 "the kv positions of a shard");
+  }
 }
 
 }  // namespace
 
+std::string Mismatch::PassPath() const {
+  return fmt::format("{}{}", is_tokamax ? "tokamax/" : "", PassName(pass));
+}
+
 std::string Mismatch::ToString() const {
-  std::string text = fmt::format("{} {}", PassName(pass), table);
+  std::string text = fmt::format("{} {}", PassPath(), table);
   if (!index.empty()) text += fmt::format("[{}]", fmt::join(index, ", "));
   text += fmt::format(": expected {}, got {}", expected, got);
   std::vector<std::string> position;

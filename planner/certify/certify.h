@@ -13,13 +13,15 @@
 
 namespace splashmask {
 
-/// The first thing found wrong with a plan. Passes are looked at in the order fwd, dq, dkv; in
-/// each, mask_function, q_sequence, is_dynamic_mask, block_mask, data_next, partial_mask_blocks,
+/// The first thing found wrong with a plan. Passes are looked at in the order fwd, dq, dkv,
+/// tokamax/fwd, tokamax/dkv; in each, mask_function, q_sequence, is_dynamic_mask, block_mask,
+/// data_next (of tokamax active_rows, active_cols, num_active_blocks), partial_mask_blocks,
 /// mask_next; in each of those first presence, dtype and shape, then elements in C order (stored
 /// blocks by the first place of the mask that has each).
 struct Mismatch {
   Pass pass = Pass::kFwd;
-  std::string table;  ///< One of the names above.
+  bool is_tokamax = false;  ///< The pass is one of tokamax's dialect.
+  std::string table;        ///< One of the names above.
   /// Where in that table; empty when the whole table is wrong (absent, or another dtype or shape).
   /// A column beyond those of a partial block is a pad bit.
   std::vector<int64_t> index;
@@ -27,6 +29,8 @@ struct Mismatch {
   std::optional<int64_t> head, q, kv;
   std::string expected, got;
 
+  /// "fwd", "tokamax/fwd", ...: the pass as plan files name it.
+  std::string PassPath() const;
   /// One line that names the place and both values.
   std::string ToString() const;
 };
@@ -58,7 +62,8 @@ struct CertifyOptions {
 /// fields are absent. It shares no code with Compile or with the rectangle, run and bit code of
 /// masks/. A pass that the plan lacks is not looked for. The result does not depend on the number
 /// of threads. Throws kInvalidArgument when the plan's options cannot belong to its mask (blocks or
-/// shards that do not divide, a dq pass with use_fused_bwd_kernel), kTooLarge, kCancelled.
+/// shards that do not divide, a dq pass with use_fused_bwd_kernel, several masks beside tokamax's
+/// lists), kTooLarge, kCancelled.
 Certificate Certify(const Plan& plan, const CertifyOptions& options = {});
 
 }  // namespace splashmask

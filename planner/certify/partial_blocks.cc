@@ -101,6 +101,30 @@ void TransposeBits(const std::byte* bits, int64_t rows, int64_t columns, std::by
   }
 }
 
+std::pair<int64_t, int64_t> FirstCell(const BlockTruth& truth, const BlockAt& at) {
+  return {at.q_block * truth.block().q, at.kv_block * truth.block().kv};
+}
+
+std::pair<int64_t, int64_t> CellAgainst(const BlockTruth& truth, const BlockAt& at,
+                                        int32_t claimed) {
+  const auto [q0, kv0] = FirstCell(truth, at);
+  // In an empty or a full block any cell is as good as the first.
+  if (truth.ClassOf(truth.Index(at)) != BlockClass::kPartial) return {q0, kv0};
+  // A partial block taken for a full one shows in a cell that is masked, and the other way round.
+  const bool shows = claimed != static_cast<int32_t>(BlockClass::kFull);
+  BlockPainter painter(truth, false);
+  const std::vector<std::byte>& bits = painter.Draw(at);
+  const BlockShape block = truth.block();
+  const int64_t row_bytes = (block.kv + 7) / 8;
+  for (int64_t q = 0; q < block.q; ++q) {
+    for (int64_t kv = 0; kv < block.kv; ++kv) {
+      const std::byte byte = bits[static_cast<size_t>(q * row_bytes + kv / 8)];
+      if ((std::to_integer<unsigned>(byte) >> (kv % 8) & 1) == shows) return {q0 + q, kv0 + kv};
+    }
+  }
+  return {q0, kv0};
+}
+
 std::vector<int32_t> MatchPartialBlocks(const BlockTruth& truth, const PartialMaskBlocks& stored,
                                         bool transposed, RowProgress& progress) {
   const StoredBlocks lookup(stored);

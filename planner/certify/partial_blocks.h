@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "splashmask/planner/certify/block_truth.h"
@@ -33,6 +34,13 @@ class BlockPainter {
 /// Writes the transpose of `rows` by `columns` packed bits. Pad bits of `bits` must be 0, those of
 /// `out` will be.
 void TransposeBits(const std::byte* bits, int64_t rows, int64_t columns, std::byte* out);
+
+/// (q, kv) of the first cell of a block.
+std::pair<int64_t, int64_t> FirstCell(const BlockTruth& truth, const BlockAt& at);
+
+/// (q, kv) of a cell that shows `claimed` to be wrong for the class of this block.
+std::pair<int64_t, int64_t> CellAgainst(const BlockTruth& truth, const BlockAt& at,
+                                        int32_t claimed);
 
 /// For each block of `truth`, by index: the lowest stored block that equals it bit for bit, pad
 /// bits included, or -1 when there is none or the block is not partial.

@@ -38,6 +38,8 @@ struct PackedPass {
   /// 0: may be skipped; 1: must be visited. There are no partial blocks: the kernel applies segment
   /// ids and the mask function wherever it goes.
   Table block_mask;
+
+  friend bool operator==(const PackedPass&, const PackedPass&) = default;
 };
 
 struct PackedTables {

@@ -153,7 +153,8 @@ class Plan:
         return None if mismatch is None else Mismatch(*mismatch)
 
     def show(self, pass_name: str = "fwd", head: int = 0, *, width: int = 80) -> str:
-        """A picture of one head's grid of blocks, `width` characters wide at most."""
+        """A picture of one head's grid of blocks, `width` characters wide at most. `pass_name` is "fwd",
+        "dq", "dkv", "tokamax/fwd" or "tokamax/dkv"."""
         return self._core.show(pass_name, check_count("head", head), check_count("width", width))
 
     def _block_shapes(self) -> dict[str, tuple[int, int]]:

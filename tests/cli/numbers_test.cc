@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "splashmask/cli/command.h"
+#include "splashmask/cli/exit_code.h"
 #include "splashmask/cli/progress_bar.h"
 
 namespace splashmask::cli {

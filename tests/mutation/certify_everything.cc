@@ -12,6 +12,7 @@
 #include "splashmask/masks/mask.h"
 #include "splashmask/planner/certify/certify.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/compile/tokamax.h"
 #include "tests/support/random_case.h"
 
 namespace splashmask {
@@ -19,14 +20,17 @@ namespace {
 
 constexpr uint64_t kRandomCases = 3000;
 
+bool HasNoMismatch(const char* name, uint64_t number, const Certificate& certificate) {
+  if (!certificate.mismatch) return true;
+  std::printf("%s %llu: %s\n", name, static_cast<unsigned long long>(number),
+              certificate.mismatch->ToString().c_str());
+  return false;
+}
+
 bool Proven(const char* name, uint64_t number, const MultiHeadMask& mask, CompileOptions options) {
   options.threads = 1;
   const Certificate certificate = Certify(Compile(mask, options), {.threads = 1});
-  if (certificate.mismatch) {
-    std::printf("%s %llu: %s\n", name, static_cast<unsigned long long>(number),
-                certificate.mismatch->ToString().c_str());
-    return false;
-  }
+  if (!HasNoMismatch(name, number, certificate)) return false;
   EmptyRanges empty_rows;
   for (const EmptyLines& lines : certificate.empty) {
     if (lines.head == 0) empty_rows = lines.rows;
@@ -85,12 +89,33 @@ bool RandomCasesProven() {
   return true;
 }
 
+bool TokamaxCasesProven() {
+  const Shape shape{24, 48};
+  std::mt19937_64 random(2);
+  for (uint64_t number = 0; number < kRandomCases; ++number) {
+    const Mask mask = RandomMask(random, shape, static_cast<int>(random() % 3));
+    Plan plan{MultiHeadMask(mask, 1), {}, {}, {}, {}};
+    TokamaxOptions options;
+    options.threads = 1;
+    options.block = {random() % 2 ? 2 : 4, random() % 2 ? 3 : 8};
+    options.q_seq_shards = random() % 2 ? 1 : 3;
+    options.kv_seq_shards = random() % 2 ? 1 : 2;
+    options.return_dynamic_grid = random() % 3 != 0;
+    plan.tokamax_fwd = CompileTokamax(mask, options);
+    options.is_dkv = true;
+    plan.tokamax_dkv = CompileTokamax(mask, options);
+    if (!HasNoMismatch("tokamax case", number, Certify(plan, {.threads = 1}))) return false;
+  }
+  return true;
+}
+
 }  // namespace
 }  // namespace splashmask
 
 int main() {
   try {
-    return splashmask::RandomCasesProven() && splashmask::LargeCasesProven() ? 0 : 1;
+    using namespace splashmask;
+    return RandomCasesProven() && TokamaxCasesProven() && LargeCasesProven() ? 0 : 1;
   } catch (const splashmask::Error& error) {
     std::printf("%s\n", error.what());
     return 2;

@@ -294,11 +294,11 @@ TEST(CertifyTest, RefusesGridsBeyondMemory) {
   const int64_t length = int64_t{1} << 22;
   Plan plan{MultiHeadMask(Mask::Full({length, length}), 1), {}, {}, {}, {}};
   plan.fwd.emplace().block = {1, 1};
-  // A class, an id, a slot, a next value and an entry for each of 2^44 blocks.
+  // A class, an id, a slot, a visit, a next value and an entry for each of 2^44 blocks.
   ExpectError(
       ErrorCode::kTooLarge,
       "[certify] expected tables that fit in memory, got 4194304 x 4194304 blocks, which take "
-      "299067229863936 bytes to prove; use larger blocks",
+      "369435974041600 bytes to prove; use larger blocks",
       [&] { Certify(plan); });
 }
 

@@ -5,12 +5,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "splashmask/masks/error.h"
 #include "tests/support/naive_mask.h"
 #include "tests/support/naive_tables.h"
+#include "tests/support/naive_tokamax.h"
 #include "tests/support/random_case.h"
 #include "tests/support/sample_size.h"
 
@@ -131,6 +133,97 @@ TEST(PlanStatisticsTest, NamesTablesThatContradictThePlan) {
   plan.fwd->block.q = 5;
   ExpectError(ErrorCode::kDamaged, "expected blocks that divide 32 x 32, got 5 x 4",
               [&] { CountBlocks(plan, Pass::kFwd); });
+}
+
+Plan TokamaxPlan(const Mask& mask, bool dynamic_grid) {
+  Plan plan{MultiHeadMask(mask, 2), {}, {}, {}, {}};
+  TokamaxOptions options;
+  options.block = {2, 3};
+  options.q_seq_shards = 2;
+  options.return_dynamic_grid = dynamic_grid;
+  plan.tokamax_fwd = NaiveTokamax(mask, options);
+  options.is_dkv = true;
+  options.kv_seq_shards = 4;
+  plan.tokamax_dkv = NaiveTokamax(mask, options);
+  return plan;
+}
+
+TEST(PlanStatisticsTest, LaysOutTheListsOfTokamax) {
+  const Shape shape{12, 24};
+  std::mt19937_64 random(3);
+  for (uint64_t i = 0; i < SampleSize(300); ++i) {
+    const Mask mask = i == 0 ? Mask::Full(shape) : RandomMask(random, shape, 2);
+    const std::vector<uint8_t> cells = NaiveCells(mask);
+    const Plan plan = TokamaxPlan(mask, i % 2 == 0);
+    for (const Pass pass : kTokamaxPasses) {
+      const PassGrid shown = LayOutBlocks(plan, "tokamax/" + std::string(PassName(pass)), 1);
+      EXPECT_EQ((BlockShape{2, 3}), shown.block);
+      ASSERT_EQ(6, shown.grid.q_blocks);
+      ASSERT_EQ(8, shown.grid.kv_blocks);
+      for (int64_t q = 0; q < 6; ++q) {
+        for (int64_t kv = 0; kv < 8; ++kv) {
+          ASSERT_EQ(ClassOf(cells, shape, {2, 3}, q, kv), shown.grid.At(q, kv)) << q << ", " << kv;
+        }
+      }
+    }
+  }
+}
+
+TEST(PlanStatisticsTest, RefusesTokamaxListsThatContradictThePlan) {
+  const Mask mask = Mask::Causal({12, 24});
+  const auto expect = [&](ErrorCode code, const std::string& text, bool dynamic_grid,
+                          const std::function<void(TokamaxPass&)>& change) {
+    Plan plan = TokamaxPlan(mask, dynamic_grid);
+    change(*plan.tokamax_fwd);
+    ExpectError(code, text, [&] { LayOutTokamaxBlocks(plan, Pass::kFwd); });
+  };
+  const auto changed = [](const std::optional<Array>& list, int32_t value) {
+    std::vector<int64_t> values = list->ToInt64();
+    values[1] = value;
+    return Array::FromVector(values);
+  };
+  const auto damaged = [&](const std::string& text, bool dynamic_grid,
+                           const std::function<void(TokamaxPass&)>& change) {
+    expect(ErrorCode::kDamaged, "fwd: expected " + text + " in tokamax's lists", dynamic_grid,
+           change);
+  };
+  damaged("shards and blocks that divide the mask", true,
+          [](TokamaxPass& pass) { pass.options.q_seq_shards = 5; });
+  damaged("shards and blocks that divide the mask", true,
+          [](TokamaxPass& pass) { pass.options.block.kv = 0; });
+  damaged("an entry for every visit", false, [](TokamaxPass& pass) {
+    pass.info.block_mask = Array::FromVector(std::vector{0, 0});
+  });
+  damaged("an entry for every visit", true,
+          [](TokamaxPass& pass) { pass.info.active_cols = Array::FromVector(std::vector{0}); });
+  damaged("a class of -1..2", true,
+          [&](TokamaxPass& pass) { pass.info.block_mask = changed(pass.info.block_mask, 3); });
+  for (int32_t block : {-1, 8}) {
+    damaged("blocks of the shard", true, [&](TokamaxPass& pass) {
+      pass.info.active_cols = changed(pass.info.active_cols, block);
+    });
+    damaged("blocks of the shard", true, [&](TokamaxPass& pass) {
+      pass.info.active_rows = changed(pass.info.active_rows, block);
+    });
+  }
+}
+
+TEST(PlanStatisticsTest, NamesOfPasses) {
+  const Plan jax = LocalPlan(true), tokamax = TokamaxPlan(Mask::Causal({12, 24}), true);
+  ExpectError(ErrorCode::kInvalidArgument, "got one without",
+              [&] { LayOutBlocks(jax, "tokamax/fwd", 0); });
+  ExpectError(ErrorCode::kInvalidArgument, "got one with none",
+              [&] { LayOutBlocks(tokamax, "fwd", 0); });
+  ExpectError(ErrorCode::kInvalidArgument, "expected a head in 0..1, got 2",
+              [&] { LayOutBlocks(tokamax, "tokamax/dkv", 2); });
+  for (const char* name : {"", "tokamax/dq", "dkvs"}) {
+    ExpectError(ErrorCode::kInvalidArgument,
+                "expected a pass fwd, dq, dkv, tokamax/fwd or tokamax/dkv, got ",
+                [&] { LayOutBlocks(jax, name, 0); });
+  }
+  const PassGrid shown = LayOutBlocks(jax, "dkv", 1);
+  EXPECT_EQ(jax.dkv->block, shown.block);
+  EXPECT_EQ(LayOutBlocks(jax, Pass::kDkv, 1).classes, shown.grid.classes);
 }
 
 }  // namespace

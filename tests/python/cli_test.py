@@ -256,7 +256,7 @@ def test_inspect_lists_tokamax_tables(run, tokamax_plan):
     assert result["passes"] == {} and set(result["tokamax"]) == {"fwd", "dkv"}
     fwd = result["tokamax"]["fwd"]
     assert set(fwd) == {"block_q", "block_kv", "q_seq_shards", "kv_seq_shards", "downcast_smem_data",
-                        "return_dynamic_grid", "tables", "mask_function"}
+                        "return_dynamic_grid", "tables", "blocks", "mask_function"}
     assert fwd["tables"]["num_active_blocks"] == {"dtype": "int32", "shape": [1], "bytes": 4}
     assert fwd["tables"]["partial_mask_blocks"] == {"dtype": "bool", "shape": [2, 1, 2], "bytes": 2}
     assert result["tokamax"]["dkv"]["return_dynamic_grid"] is False
@@ -264,9 +264,20 @@ def test_inspect_lists_tokamax_tables(run, tokamax_plan):
     assert [key for key in [*fwd, *fwd["tables"]] if f"`{key}`" not in documented] == []
 
 
-def test_verify_compiles_tokamax_tables_anew(run, tokamax_plan):
+def test_show_draws_tokamax_passes(run, tokamax_plan):
+    done = run("show", "plan.h5", "--pass", "tokamax/dkv", "--color", "never")
+    assert done.returncode == 0 and "tokamax/dkv, head 0 of " in done.stdout
+    rows = json.loads(run("show", "plan.h5", "--pass", "tokamax/fwd", "--json").stdout)["rows"]
+    blocks = json.loads(run("inspect", "plan.h5", "--json").stdout)["tokamax"]["fwd"]["blocks"]
+    assert [sum(row.count(digit) for row in rows) for digit in "012"] == [
+        blocks["empty"], blocks["partial"], blocks["full"]]
+    done = run("show", "plan.h5")
+    assert done.returncode == 2 and "expected a plan with the pass fwd, got one with" in done.stderr
+
+
+def test_verify_proves_tokamax_tables(run, tokamax_plan):
     done = run("verify", "plan.h5")
-    assert done.returncode == 0 and "tokamax/fwd, tokamax/dkv compiled anew" in done.stdout
+    assert done.returncode == 0 and "(tokamax/fwd, tokamax/dkv; " in done.stdout
 
     def alter(file):
         file["tokamax/dkv/block_mask"][5] = 1
@@ -278,8 +289,12 @@ def test_verify_compiles_tokamax_tables_anew(run, tokamax_plan):
     assert "MISMATCH in plan.h5: tokamax/dkv block_mask[5]: expected 2, got 1" in done.stdout
     result = json.loads(run("verify", "plan.h5", "--ignore-seal", "--json").stdout)
     assert result["ok"] is False
+    with h5py.File(tokamax_plan) as file:  # Every block has an entry, kv block by kv block.
+        block = file["tokamax/dkv"].attrs
+        row, column = divmod(5, int(file["mask"].attrs["q_len"] // block["block_q"]))
+        q, kv = column * block["block_q"], row * block["block_kv"]
     assert result["mismatch"] == {"pass": "tokamax/dkv", "table": "block_mask", "index": [5],
-                                  "head": None, "q": None, "kv": None, "expected": "2", "got": "1"}
+                                  "head": 0, "q": q, "kv": kv, "expected": "2", "got": "1"}
 
 
 # --- Pictures.
@@ -415,7 +430,7 @@ BAD_ARGUMENTS = [
     (["inspect", "nowhere.h5"], "nowhere.h5: cannot open the file: No such file or directory"),
     (["show", "nowhere.h5"], "nowhere.h5: cannot open the file"),
     (["verify", "nowhere.h5"], "nowhere.h5: cannot open the file"),
-    (["show", "x.h5", "--pass", "bwd"], "--pass: bwd not in {fwd,dq,dkv}"),
+    (["show", "x.h5", "--pass", "bwd"], "--pass: bwd not in {fwd,dq,dkv,tokamax/fwd,tokamax/dkv}"),
     (["show", "x.h5", "--width", "3"], "--width: expected at least 20, got 3"),
     (["show", "x.h5", "--head", "-1"], "--head: expected at least 0, got -1"),
 ]

@@ -90,7 +90,7 @@ def test_files_that_cannot_be(tmp_path):
     with pytest.raises(sm.Error) as caught:
         plan.save(tmp_path / "nowhere" / "plan.h5")
     assert caught.value.code == "Io"
-    with pytest.raises(sm.Error, match="a pass fwd, dq or dkv"):
+    with pytest.raises(sm.Error, match="a pass fwd, dq, dkv, tokamax"):
         plan.show("bwd")
     with pytest.raises(sm.Error, match="head"):
         plan.show(head=2)

@@ -48,6 +48,18 @@ def test_compiled_saved_and_loaded(tmp_path, mask):
     assert repr(again).endswith("tokamax/fwd 8 x 16, tokamax/dkv 16 x 16>")
 
 
+def test_pictures():
+    mask = sm.CausalMask((64, 64))
+    expected = sm.compile(mask, block_q=8, block_kv=16)
+    plan = smt.compile(mask, block_q=8, block_kv=16, q_seq_shards=2, kv_seq_shards=2)
+    for name in ("fwd", "dkv"):
+        assert plan.show(f"tokamax/{name}", width=60) == expected.show(name, width=60)
+    for name, text in [("fwd", "expected a plan with the pass fwd, got one with none"),
+                       ("tokamax/dq", "expected a pass fwd, dq, dkv, tokamax/fwd or tokamax/dkv")]:
+        with pytest.raises(sm.Error, match=text):
+            plan.show(name)
+
+
 def test_chosen_passes():
     plan = smt.compile(sm.CausalMask((64, 64)), block_q=16, block_kv=16, passes=("dkv",))
     assert plan.tokamax_fwd is None and plan.tokamax_dkv is not None

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/cli/command_line.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+#include <system_error>
+#include <utility>
+
+#include "splashmask/cli/nearest.h"
+
+namespace splashmask::cli {
+
+namespace {
+
+std::vector<std::string> OptionNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+std::vector<std::string> CommandNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  return names;
+}
+
+std::string UnknownOption(const CLI::App& app, const std::string& word) {
+  const std::string nearest = Nearest(word.substr(0, word.find('=')), OptionNames(app));
+  return fmt::format("unknown option {}{}", word,
+                     nearest.empty() ? "" : fmt::format(": did you mean {}?", nearest));
+}
+
+std::string UnknownCommand(const CLI::App& app, const std::vector<std::string>& words) {
+  const std::vector<std::string> commands = CommandNames(app);
+  const std::string expected = fmt::format("expected a command ({})", fmt::join(commands, ", "));
+  if (words.empty()) return expected;
+  const std::string nearest = Nearest(words.front(), commands);
+  return fmt::format("{}, got '{}'{}", expected, words.front(),
+                     nearest.empty() ? "" : fmt::format(": did you mean {}?", nearest));
+}
+
+/// What is wrong with the arguments, and where help is. A name that nobody knows is told rather
+/// than what follows from it.
+std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<CLI::App*> named = app.get_subcommands();
+  const CLI::App* command = named.empty() ? nullptr : named.front();
+  const std::vector<std::string> unknown = (command ? command : &app)->remaining();
+  const auto option = std::find_if(unknown.begin(), unknown.end(),
+                                   [](const std::string& word) { return word.starts_with("-"); });
+  std::string problem = error.what();
+  if (option != unknown.end()) {
+    problem = UnknownOption(command ? *command : app, *option);
+  } else if (command == nullptr) {
+    problem = UnknownCommand(app, unknown);
+  }
+  return fmt::format("[arguments] {}\nrun `splashmask{} --help` for the arguments and an example",
+                     problem, command ? " " + command->get_name() : "");
+}
+
+}  // namespace
+
+void CommandSyntax::Positional(const std::string& name, std::string& value,
+                               const std::string& help) {
+  app_.add_option(name, value, help)->required()->type_name("");
+}
+
+void CommandSyntax::Text(const std::string& name, const std::string& type,
+                         std::optional<std::string>& value, const std::string& help) {
+  app_.add_option(name, value, help)->type_name(type);
+}
+
+void CommandSyntax::Choice(const std::string& name, const std::string& type, std::string& value,
+                           const std::vector<std::string>& choices, const std::string& help) {
+  app_.add_option(name, value, help)
+      ->check(CLI::IsMember(choices).description(""))
+      ->type_name(type);
+}
+
+void CommandSyntax::Choices(const std::string& name, const std::string& type,
+                            std::vector<std::string>& values,
+                            const std::vector<std::string>& choices, const std::string& help) {
+  app_.add_option(name, values, help)
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember(choices).description(""))
+      ->type_name(type);
+}
+
+void CommandSyntax::Flag(const std::string& name, bool& value, const std::string& help) {
+  app_.add_flag(name, value, help);
+}
+
+void CommandSyntax::AddInteger(const std::string& name, const std::string& help, IntegerRange range,
+                               bool is_required, std::function<void(int64_t)> store) {
+  const auto parse = [name, store = std::move(store), range](const std::string& text) {
+    int64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [parsed_to, error] = std::from_chars(text.data(), end, value);
+    if (error == std::errc::result_out_of_range && parsed_to == end) {
+      throw CLI::ValidationError(name, fmt::format("expected at most 64 bits, got {}", text));
+    }
+    if (error != std::errc() || parsed_to != end) {
+      throw CLI::ValidationError(name, fmt::format("expected a whole number, got '{}'", text));
+    }
+    if (value < range.least) {
+      throw CLI::ValidationError(name,
+                                 fmt::format("expected at least {}, got {}", range.least, text));
+    }
+    if (value > range.most) {
+      throw CLI::ValidationError(name,
+                                 fmt::format("expected at most {}, got {}", range.most, text));
+    }
+    store(value);
+  };
+  app_.add_option_function<std::string>(name, parse, help)->type_name("N")->required(is_required);
+}
+
+struct CommandLine::Impl {
+  CLI::App app;
+  std::vector<std::pair<const CLI::App*, Run>> commands;
+};
+
+CommandLine::CommandLine(const std::string& help, const std::string& more,
+                         const std::string& version)
+    : impl_(new Impl{CLI::App(help, "splashmask"), {}}) {
+  impl_->app.footer(more);
+  impl_->app.set_version_flag("--version", version);
+  impl_->app.require_subcommand(1);
+}
+
+CommandLine::~CommandLine() = default;
+
+CommandSyntax CommandLine::Add(const std::string& name, const std::string& help,
+                               const std::string& more, Run run) {
+  CLI::App* command = impl_->app.add_subcommand(name, help);
+  command->footer(more);
+  impl_->commands.emplace_back(command, std::move(run));
+  return CommandSyntax(*command);
+}
+
+CommandLine::Request CommandLine::Parse(int argc, const char* const* argv) {
+  CLI::App& app = impl_->app;
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::Success)) {
+      return {{}, "", Explain(app, error)};
+    }
+    std::ostringstream out;  // --help and --version come this way too.
+    app.exit(error, out, out);
+    return {{}, out.str(), ""};
+  }
+  for (const auto& [command, run] : impl_->commands) {
+    if (command->parsed()) return {run, "", ""};
+  }
+  return {{}, "", "expected a command"};
+}
+
+}  // namespace splashmask::cli

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The commands that there are, each in a file of its own.
+
+#include "splashmask/cli/command_line.h"
+
+namespace splashmask::cli {
+
+void AddCompile(CommandLine& line);
+void AddInspect(CommandLine& line);
+void AddShow(CommandLine& line);
+void AddVerify(CommandLine& line);
+
+}  // namespace splashmask::cli
