@@ -42,6 +42,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_definitions(splashmask_flags INTERFACE HWY_DISABLE_PCLMUL_AES)
 endif()
 if(SPLASHMASK_SANITIZE)
+  target_compile_definitions(splashmask_flags INTERFACE SPLASHMASK_SANITIZED)
   target_compile_options(splashmask_flags INTERFACE
                          -fsanitize=${SPLASHMASK_SANITIZE} -fno-sanitize-recover=all
                          -fno-omit-frame-pointer)

@@ -9,7 +9,7 @@ namespace splashmask {
 /// `full`, but an eighth of it under a sanitizer, which looks for other mistakes than wrong results
 /// and takes ten times as long.
 constexpr uint64_t SampleSize(uint64_t full) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SPLASHMASK_SANITIZED)
   return full / 8;
 #else
   return full;
