@@ -22,14 +22,11 @@ from .masks import (
     LogicalAnd,
     LogicalOr,
     Mask,
-    MultiHeadMask,
     NumpyMask,
     blocks,
     documents,
     empty,
     kv_range,
-    parse,
-    parse_heads,
     prefix,
     q_range,
     reorder,
@@ -38,6 +35,7 @@ from .masks import (
     striped,
     zigzag,
 )
+from .multi_head_mask import MultiHeadMask
 from .packed import PackedPass, PackedTables, compile_packed
 from .plan import CompiledPass, Mismatch, Plan, compile, load
 from .process import (
@@ -48,6 +46,7 @@ from .process import (
     process_mask,
     process_mask_dkv,
 )
+from .text import parse, parse_heads
 
 __all__ = [
     "CausalMask",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import masks
 from .errors import ArgumentTypeError
 from .masks import Mask
+from .multi_head_mask import MultiHeadMask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ _FUNCTIONS = {
 }
 
 
-def from_jax(mask: Any) -> Mask | masks.MultiHeadMask:
+def from_jax(mask: Any) -> Mask | MultiHeadMask:
     """Our mask for one of JAX's or tokamax's, a re-assigned `q_sequence` included.
 
     Classes that are not exactly the library's own become custom functions: one with a
@@ -37,12 +38,12 @@ def from_jax(mask: Any) -> Mask | masks.MultiHeadMask:
     Raises:
       Error: (also a TypeError) `mask` is no mask.
     """
-    if isinstance(mask, (Mask, masks.MultiHeadMask)):
+    if isinstance(mask, (Mask, MultiHeadMask)):
         return mask
     cls = type(mask)
     name = cls.__name__ if cls.__module__ in _MODULES else None
     if name == "MultiHeadMask":
-        return masks.MultiHeadMask([from_jax(head) for head in mask.masks])
+        return MultiHeadMask([from_jax(head) for head in mask.masks])
     if name == "LogicalAnd":
         return from_jax(mask.left) & from_jax(mask.right)
     if name == "LogicalOr":

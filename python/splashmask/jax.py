@@ -26,6 +26,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 from . import masks, process
 from .errors import Error, invalid
 from .mask_function import MaskFunction
+from .multi_head_mask import MultiHeadMask
 from .packed import PackedPass, PackedTables, packed_mask
 from .patching import Patch
 
@@ -98,7 +99,7 @@ def _make_splash_attention(
         fwd, dkv = _info.process_dynamic_mask, _info.process_dynamic_mask_dkv
     else:
         if isinstance(mask, np.ndarray):
-            mask = masks.MultiHeadMask([masks.NumpyMask(head) for head in mask])
+            mask = MultiHeadMask([masks.NumpyMask(head) for head in mask])
         mask = process.as_multi_head_mask(mask)
         fwd = partial(process_mask, simplify=simplify)
         dkv = partial(process_mask_dkv, simplify=simplify)
@@ -166,7 +167,7 @@ def make_splash_mqa_single_device(mask: Any, **options: Any) -> SplashAttentionK
 
 def _dense(mask: Any) -> Any:
     mask = process.as_multi_head_mask(mask) if hasattr(mask, "masks") else mask
-    return mask[:, :, :] if isinstance(mask, masks.MultiHeadMask) else mask
+    return mask[:, :, :] if isinstance(mask, MultiHeadMask) else mask
 
 
 def make_masked_mha_reference(mask: Any, **options: Any) -> Callable:

@@ -22,7 +22,7 @@ else:
 Shape = tuple[int, int]
 
 
-def _check_shape(shape: Sequence[int]) -> Shape:
+def check_shape(shape: Sequence[int]) -> Shape:
     try:
         q_len, kv_len = (operator.index(length) for length in shape)
     except (TypeError, ValueError):
@@ -31,14 +31,14 @@ def _check_shape(shape: Sequence[int]) -> Shape:
     return q_len, kv_len
 
 
-def _int(name: str, value: Any) -> int:
+def as_int(name: str, value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError:
         raise ArgumentTypeError(f"[mask] expected {name} to be an integer, got {value!r}") from None
 
 
-def _array(array: Any) -> np.ndarray:
+def as_array(array: Any) -> np.ndarray:
     """C-contiguous and in this machine's byte order: integers as a copy, which nobody changes, bools
     without one where they are both already, as they may be huge."""
     array = np.asarray(array)
@@ -77,7 +77,7 @@ class Mask:
     def q_sequence(self, positions: np.ndarray) -> None:
         kind, parts = self._expr.describe()
         mask = parts["mask"] if kind == "reorder" else self._expr
-        self._expr = mask.reorder(_array(positions))
+        self._expr = mask.reorder(as_array(positions))
 
     def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
         if not isinstance(index, tuple) or len(index) != 2:
@@ -139,7 +139,7 @@ def _restore(text: str, shape: Shape, arrays: dict[str, np.ndarray]) -> Mask:
 
 def _check_shard_count(shape: Shape, shard_count: int) -> None:
     """JAX's rule; the count has no other effect."""
-    shard_count = _int("shard_count", shard_count)
+    shard_count = as_int("shard_count", shard_count)
     if shard_count == 0 or shape[0] % shard_count**2 != 0:
         raise invalid(f"[mask] expected shard_count squared ({shard_count**2}) to divide q_len "
                       f"({shape[0]})")
@@ -161,9 +161,9 @@ class CausalMask(_Positional):
     __slots__ = ()
 
     def __init__(self, shape: Shape, offset: int = 0, shard_count: int = 1):
-        shape = _check_shape(shape)
+        shape = check_shape(shape)
         _check_shard_count(shape, shard_count)
-        self._expr = _core.Expr.causal(shape, _int("offset", offset))
+        self._expr = _core.Expr.causal(shape, as_int("offset", offset))
 
     @property
     def offset(self) -> int:
@@ -179,15 +179,15 @@ class LocalMask(_Positional):
 
     def __init__(self, shape: Shape, window_size: tuple[int | None, int | None], offset: int,
                  shard_count: int = 1):
-        shape = _check_shape(shape)
+        shape = check_shape(shape)
         _check_shard_count(shape, shard_count)
         try:
             left, right = window_size
         except (TypeError, ValueError):
             raise ArgumentTypeError("[mask] expected window_size to be (left, right), got "
                                     f"{window_size!r}") from None
-        left, right = (None if side is None else _int("window_size", side) for side in (left, right))
-        self._expr = _core.Expr.local(shape, left, right, _int("offset", offset))
+        left, right = (None if side is None else as_int("window_size", side) for side in (left, right))
+        self._expr = _core.Expr.local(shape, left, right, as_int("offset", offset))
 
     @property
     def window_size(self) -> tuple[int | None, int | None]:
@@ -204,9 +204,9 @@ class ChunkedCausalMask(_Positional):
     __slots__ = ()
 
     def __init__(self, shape: Shape, chunk_size: int, shard_count: int = 1):
-        shape = _check_shape(shape)
+        shape = check_shape(shape)
         _check_shard_count(shape, shard_count)
-        self._expr = _core.Expr.chunked_causal(shape, _int("chunk_size", chunk_size))
+        self._expr = _core.Expr.chunked_causal(shape, as_int("chunk_size", chunk_size))
 
     @property
     def chunk_size(self) -> int:
@@ -219,7 +219,7 @@ class FullMask(Mask):
     __slots__ = ()
 
     def __init__(self, _shape: Shape):
-        self._expr = _core.Expr.full(_check_shape(_shape))
+        self._expr = _core.Expr.full(check_shape(_shape))
 
 
 class NumpyMask(Mask):
@@ -265,7 +265,7 @@ class CustomMask(Mask):
         for name, value in (("mask_function", mask_function), ("classify", classify)):
             if not callable(value) and (name, value) != ("classify", None):
                 raise ArgumentTypeError(f"[mask] expected {name} to be callable, got {value!r}")
-        self._expr = custom_expr(_check_shape(shape), mask_function, classify,
+        self._expr = custom_expr(check_shape(shape), mask_function, classify,
                                  (mask_function, classify), computable=True)
 
     @property
@@ -363,146 +363,64 @@ def as_mask(mask: Any) -> Mask:
 
 def empty(shape: Shape) -> Mask:
     """No pair."""
-    return wrap(_core.Expr.empty(_check_shape(shape)))
+    return wrap(_core.Expr.empty(check_shape(shape)))
 
 
 def prefix(shape: Shape, n: int) -> Mask:
     """kv < n, so that `CausalMask(shape) | prefix(shape, 128)` is a prefix LM."""
-    return wrap(_core.Expr.prefix(_check_shape(shape), _int("n", n)))
+    return wrap(_core.Expr.prefix(check_shape(shape), as_int("n", n)))
 
 
 def q_range(shape: Shape, a: int, b: int) -> Mask:
     """a <= q < b."""
-    return wrap(_core.Expr.q_range(_check_shape(shape), _int("a", a), _int("b", b)))
+    return wrap(_core.Expr.q_range(check_shape(shape), as_int("a", a), as_int("b", b)))
 
 
 def kv_range(shape: Shape, a: int, b: int) -> Mask:
     """a <= kv < b."""
-    return wrap(_core.Expr.kv_range(_check_shape(shape), _int("a", a), _int("b", b)))
+    return wrap(_core.Expr.kv_range(check_shape(shape), as_int("a", a), as_int("b", b)))
 
 
 def stride(shape: Shape, step: int, phase: int = 0) -> Mask:
     """(q - kv) mod step == phase, mod never negative; step >= 1, 0 <= phase < step."""
-    return wrap(_core.Expr.stride(_check_shape(shape), _int("step", step), _int("phase", phase)))
+    return wrap(_core.Expr.stride(check_shape(shape), as_int("step", step), as_int("phase", phase)))
 
 
 def documents(shape: Shape, lengths: Sequence[int]) -> Mask:
     """Same document, from lengths >= 0 that sum to at most each axis; positions past the last
     document are padding and see nothing."""
-    return wrap(_core.Expr.documents(_check_shape(shape), [_int("length", n) for n in lengths]))
+    return wrap(_core.Expr.documents(check_shape(shape), [as_int("length", n) for n in lengths]))
 
 
 def segments(q: np.ndarray, kv: np.ndarray | None = None, pad: int | None = None) -> Mask:
     """q[i] == kv[j] for integer ids [q_len] and [kv_len] (kv: the same as q). Ids may be negative,
     come in any order and come back: equal ids are one segment wherever they are. Ids equal to `pad`
     see nothing and are seen by nothing."""
-    q = _array(q)
-    kv = q if kv is None else _array(kv)
+    q = as_array(q)
+    kv = q if kv is None else as_array(kv)
     if q.ndim != 1 or kv.ndim != 1:
         raise invalid(f"[mask] expected ids of rank 1, got rank {q.ndim} and {kv.ndim}")
-    pad = None if pad is None else _int("pad", pad)
+    pad = None if pad is None else as_int("pad", pad)
     return wrap(_core.Expr.segments((q.size, kv.size), q, kv, pad))
 
 
 def blocks(shape: Shape, bits: np.ndarray, block: int) -> Mask:
     """The block of `block` x `block` positions that holds (q, kv) is set in
     bool[ceil(q_len / block), ceil(kv_len / block)]."""
-    return wrap(_core.Expr.blocks(_check_shape(shape), _array(bits), _int("block", block)))
+    return wrap(_core.Expr.blocks(check_shape(shape), as_array(bits), as_int("block", block)))
 
 
 def reorder(mask: Mask, q: np.ndarray) -> Mask:
     """Row r is `mask` evaluated at position q[r]; any integers, whose dtype q_sequence keeps. Masks
     with arrays need positions in [0, q_len)."""
-    return wrap(as_mask(mask)._expr.reorder(_array(q)))
+    return wrap(as_mask(mask)._expr.reorder(as_array(q)))
 
 
 def zigzag(mask: Mask, n: int) -> Mask:
     """`mask` with its q positions in 2n equal pieces, shard i getting pieces i and 2n - 1 - i."""
-    return wrap(as_mask(mask)._expr.zigzag(_int("n", n)))
+    return wrap(as_mask(mask)._expr.zigzag(as_int("n", n)))
 
 
 def striped(mask: Mask, n: int) -> Mask:
     """`mask` with its q positions so laid out that shard i gets those congruent to i modulo n."""
-    return wrap(as_mask(mask)._expr.striped(_int("n", n)))
-
-
-class MultiHeadMask:
-    """One mask for each head, all of one shape.
-
-    Args:
-      masks: a non-empty sequence of masks, ours or JAX's.
-
-    Raises:
-      Error: no mask at all, shapes that differ, or something that is no mask of one head.
-    """
-
-    __slots__ = ("masks",)
-
-    def __init__(self, masks: Sequence[Mask]):
-        if not masks:
-            raise invalid("[mask] expected at least one mask, got none")
-        for mask in masks:
-            if isinstance(mask, MultiHeadMask):
-                raise invalid("[mask] expected masks of one head, got a MultiHeadMask among them")
-        self.masks = tuple(as_mask(mask) for mask in masks)
-        for head, mask in enumerate(self.masks):
-            if mask.shape != self.masks[0].shape:
-                raise invalid(f"[mask] expected masks of one shape {self.masks[0].shape}, got "
-                              f"{mask.shape} for head {head}")
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(num_heads, q_len, kv_len)."""
-        return (len(self.masks), *self.masks[0].shape)
-
-    def __getitem__(self, index: tuple) -> np.ndarray:
-        if not isinstance(index, tuple) or len(index) != 3:
-            raise UnsupportedError(f"[mask] expected a head (or a slice of heads) and two slices, "
-                                   f"got {index!r}")
-        if isinstance(index[0], slice):
-            return np.stack([mask[index[1:]] for mask in self.masks[index[0]]])
-        return self.masks[operator.index(index[0])][index[1:]]
-
-    __bool__ = Mask.__bool__
-
-    def __eq__(self, other: object) -> bool:
-        return self.masks == other.masks if isinstance(other, MultiHeadMask) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash((MultiHeadMask, self.masks))
-
-    def __str__(self) -> str:
-        return _core.mask_text([mask._expr for mask in self.masks])
-
-    def __repr__(self) -> str:
-        return f"<MultiHeadMask {self.shape}: {self}>"
-
-    def __reduce__(self):
-        return MultiHeadMask, (self.masks,)
-
-
-def parse(text: str, shape: Shape, *, arrays: dict[str, np.ndarray] | None = None) -> Mask:
-    """Reads the text form of one mask, for example "causal() & local(1024, 0)".
-
-    Args:
-      arrays: what the text names, for example {"ids.npy": ...} for 'segments("ids.npy")'.
-
-    Raises:
-      Error: the text cannot be read; the message points at the column.
-    """
-    if not isinstance(text, str):
-        raise ArgumentTypeError(f"[parse] expected text, got {text!r}")
-    named = {name: _array(array) for name, array in (arrays or {}).items()}
-    heads = _core.parse(text, _check_shape(shape), 0, named)
-    if len(heads) != 1:
-        raise invalid(f"[parse] expected one mask, got a list of {len(heads)}: use parse_heads")
-    return wrap(heads[0])
-
-
-def parse_heads(text: str, shape: Shape, num_heads: int = 0, *,
-                arrays: dict[str, np.ndarray] | None = None) -> MultiHeadMask:
-    """Reads "[causal() * 8, local(1023, 0) * 24]", or one mask for all of `num_heads` (0: as many
-    as the text says). Otherwise as `parse`."""
-    named = {name: _array(array) for name, array in (arrays or {}).items()}
-    heads = _core.parse(text, _check_shape(shape), _int("num_heads", num_heads), named)
-    return MultiHeadMask([wrap(head) for head in heads])
+    return wrap(as_mask(mask)._expr.striped(as_int("n", n)))

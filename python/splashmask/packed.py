@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
 from .errors import ArgumentTypeError, invalid
-from .masks import Mask, as_mask, parse
+from .masks import Mask, as_mask
 from .process import check_count
+from .text import parse
 
 if TYPE_CHECKING:
     import numpy as np

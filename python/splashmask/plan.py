@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
 from .errors import invalid
-from .masks import Mask, MultiHeadMask, NumpyMask, wrap
+from .masks import Mask, NumpyMask, wrap
+from .multi_head_mask import MultiHeadMask
 from .process import MaskInfo, as_function, as_multi_head_mask, check_count, check_pair
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import _core
 from .errors import ArgumentTypeError, invalid
 from .mask_function import MaskFunction
-from .masks import MultiHeadMask
+from .multi_head_mask import MultiHeadMask
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,7 +19,7 @@ ALLOWED = {
     "planner/compile": ["masks", "masks/analysis", "planner"],
     "planner/certify": ["masks", "planner"],
     "planner/cost": ["masks", "planner"],
-    "kernels": ["masks", "planner"],
+    "kernels": ["masks", "masks/analysis", "planner"],
     "io": ["masks", "planner"],
     "cli": ["masks", "planner", "planner/compile", "planner/certify", "planner/cost", "kernels", "io"],
     "python": [

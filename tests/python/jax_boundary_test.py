@@ -4,7 +4,8 @@
 import jax_reference
 import numpy as np
 import pytest
-from comparison import Tally, assert_same_info, compare, ours
+from comparison import assert_same_info, compare, ours
+from generated import Tally
 from mask_cases import Case, MaskBuilder, heads_text
 
 import splashmask

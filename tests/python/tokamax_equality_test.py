@@ -1,32 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every field equals tokamax's over generated masks."""
 
-import collections
 import re
 
-import hypothesis
+import generated
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 import tokamax_reference
 from comparison import assert_same_array, assert_same_function
-from hypothesis import given
+from generated import Tally
 from mask_cases import MaskBuilder
 from mask_generator import RandomMasks, random_grid
 from tokamax_reference import TokamaxCase
 
 import splashmask
-
-
-class _DrawnSource:
-    def __init__(self, draw):
-        self._draw = draw
-
-    def integer(self, low, high):
-        return self._draw(st.integers(low, high))
-
-    def choice(self, options):
-        return self._draw(st.sampled_from(options))
 
 
 def _divisors(n):
@@ -35,7 +23,7 @@ def _divisors(n):
 
 @st.composite
 def cases(draw, kind):
-    source = _DrawnSource(draw)
+    source = generated.DrawnSource(draw)
     blocks, block = random_grid(source)
     shape = blocks[0] * block[0], blocks[1] * block[1]
     masks = RandomMasks(source, shape, block, kind)
@@ -86,28 +74,10 @@ def features(case, is_dkv, info, mask_function):
             yield f"int16 {name}"
 
 
-class Tally:
-    def __init__(self):
-        self.compared = 0
-        self.failed = collections.Counter()
-        self.features = collections.Counter()
-
-    def lines(self, name):
-        total = self.compared + sum(self.failed.values())
-        yield f"{name}: {total} cases, {self.compared} compared with tokamax, fwd and dkv each"
-        for reason, count in self.failed.most_common():
-            yield f"  {count} against tokamax's code over exact cells, as tokamax fails: {reason}"
-        seen = ", ".join(f"{feature} {count}" for feature, count in sorted(self.features.items()))
-        yield f"  seen: {seen}"
-
-
 def compare(case, tally):
     values = case.values()
     reason = tokamax_reference.why_tokamax_fails(case, values)
-    if reason is None:
-        tally.compared += 1
-    else:
-        tally.failed[reason] += 1
+    tally.add(reason)
     for is_dkv in (False, True):
         if reason is None:
             mask = tokamax_reference.to_tokamax(case.mask.make())
@@ -133,49 +103,32 @@ def compare(case, tally):
 
 
 def run(kind, count, name, report):
-    tally = Tally()
-
-    @hypothesis.settings(
-        max_examples=count,
-        suppress_health_check=list(hypothesis.HealthCheck),
-        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
-    )
-    @given(cases(kind))
-    def check(case):
-        compare(case, tally)
-
-    check()
-    for line in tally.lines(name):
+    tally = generated.run(cases(kind), compare, count)
+    for line in tally.lines(name, "tokamax", "tokamax's code over exact cells"):
         report(line)
-    assert tally.compared > 0.8 * count, tally.failed
+    assert tally.compared > 0.8 * tally.cases, tally.skipped
     return tally
-
-
-def require(tally, wanted, at_least):
-    rare = {feature: tally.features[feature] for feature in wanted}
-    rare = {feature: count for feature, count in rare.items() if count < at_least}
-    assert not rare, f"expected each at least {at_least} times, got {rare}"
 
 
 def test_static_masks_and_compositions(report, examples):
     tally = run("static", examples(2500), "tokamax, static masks", report)
     leaves = ["causal", "local", "chunked_causal", "full", "dense", "operator &", "operator |"]
     grids = ["dynamic grid", "static grid", "downcast", "int32", "rectangular blocks"]
-    require(tally, leaves + grids + ["q shards", "kv shards", "mask_function"], 150)
+    tally.require(leaves + grids + ["q shards", "kv shards", "mask_function"], 150)
     cases_of_its_own = ["all full: None", "padding", "dummy block", "mask_next -1"]
-    require(tally, cases_of_its_own + ["partial blocks", "no visible block"], 15)
+    tally.require(cases_of_its_own + ["partial blocks", "no visible block"], 15)
 
 
 def test_reassigned_q_sequence(report, examples):
     tally = run("q_sequence", examples(1000), "tokamax, reassigned q_sequence", report)
-    require(tally, ["reassigned q_sequence", "q_sequence out of range", "mask_function"], 100)
+    tally.require(["reassigned q_sequence", "q_sequence out of range", "mask_function"], 100)
 
 
 def test_every_node(report, examples):
     """Masks that tokamax has no class for, handed to it as a class of the user's own."""
     tally = run("every node", examples(1000), "tokamax, every node", report)
     kinds = ["empty", "prefix", "q_range", "kv_range", "stride", "documents", "segments", "blocks"]
-    require(tally, [f"our {kind}" for kind in kinds + ["reorder", "operator"]], 3)
+    tally.require([f"our {kind}" for kind in kinds + ["reorder", "operator"]], 3)
 
 
 @pytest.mark.parametrize("blocks", [127, 128, 129, 32767, 32768, 32769])

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention on this machine's processors beside what they can do at best: the rate of multiply-adds
+// in registers, and OpenBLAS' sgemm. Rows drawn at random are checked against the reference in
+// double before anything is timed.
+//
+//   attention_benchmark [threads]
+
+#include <cblas.h>
+#include <fmt/format.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bench/fma_peak.h"
+#include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/reference.h"
+#include "splashmask/masks/mask_cells.h"
+#include "splashmask/planner/compile/compile.h"
+
+namespace splashmask {
+namespace {
+
+constexpr int64_t kHeads = 8, kLength = 4096, kDim = 128, kBlock = 512;
+
+std::vector<float> Normal(int64_t count, float scale) {
+  std::mt19937 random(static_cast<uint32_t>(count));
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// Seconds of the median of several runs.
+template <typename Work>
+double Median(const Work& work, int runs = 7) {
+  std::vector<double> seconds;
+  for (int i = 0; i < runs; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    seconds.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::ranges::nth_element(seconds, seconds.begin() + runs / 2);
+  return seconds[static_cast<size_t>(runs / 2)];
+}
+
+double SgemmRate(int threads) {
+  constexpr int kSize = 2048;
+  const std::vector<float> a = Normal(kSize * kSize, 1), b = Normal(kSize * kSize + 1, 1);
+  std::vector<float> c(kSize * kSize);
+  openblas_set_num_threads(threads);
+  const double seconds = Median([&] {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, kSize, kSize, kSize, 1, a.data(), kSize,
+                b.data(), kSize, 0, c.data(), kSize);
+  });
+  return 2.0 * kSize * kSize * kSize / seconds;
+}
+
+struct Arrays {
+  std::vector<float> q = Normal(kHeads * kLength * kDim, 1 / std::sqrt(static_cast<float>(kDim)));
+  std::vector<float> k = Normal(kHeads * kLength * kDim + 1, 1);
+  std::vector<float> v = Normal(kHeads * kLength * kDim + 2, 1);
+  std::vector<float> out = std::vector<float>(q.size());
+
+  static Tensor View(std::vector<float>& values) {
+    return Tensor::Contiguous(values.data(), FloatType::kFloat32, 1, kHeads, kLength, kDim);
+  }
+  AttentionInputs inputs() { return {View(q), View(k), View(v), {}, {}}; }
+};
+
+// Whether sampled rows are those of the reference.
+bool IsRight(Arrays& arrays, const Mask& mask) {
+  const MaskCells cells(mask);
+  std::vector<std::byte> seen(kLength);
+  std::mt19937 random(3);
+  for (int sample = 0; sample < 8; ++sample) {
+    const int64_t head = random() % kHeads, row = random() % kLength;
+    AttentionInputs one = arrays.inputs();
+    for (ConstTensor* tensor : {&one.q, &one.k, &one.v}) {
+      tensor->data = static_cast<const float*>(tensor->data) + tensor->Offset(0, head, 0, 0);
+      tensor->heads = 1;
+    }
+    one.q.data = static_cast<const float*>(one.q.data) + one.q.Offset(0, 0, row, 0);
+    one.q.length = 1;
+    cells.Read(row, row + 1, 0, kLength, seen.data());
+    const ReferenceOutput expected = ReferenceForward(one, [&](int64_t, int64_t, int64_t kv) {
+      return seen[static_cast<size_t>(kv)] != std::byte{0};
+    });
+    for (int64_t d = 0; d < kDim; ++d) {
+      const float got = arrays.out[static_cast<size_t>((head * kLength + row) * kDim + d)];
+      if (!(std::abs(expected.out[static_cast<size_t>(d)] - got) < 1e-5)) return false;
+    }
+  }
+  return true;
+}
+
+int64_t VisiblePairs(const Mask& mask) {
+  std::vector<std::byte> cells(kLength * kLength);
+  MaskCells(mask).Read(0, kLength, 0, kLength, cells.data());
+  return std::ranges::count(cells, std::byte{1});
+}
+
+int Main(int threads) {
+  const double peak = MeasureFmaPeak(threads), sgemm = SgemmRate(threads);
+  fmt::print("{} threads, {}: multiply-adds in registers {:.1f} GFLOP/s, sgemm 2048 {:.1f}\n",
+             threads, FmaPeakTarget(), peak / 1e9, sgemm / 1e9);
+  Arrays arrays;
+  const Shape shape{kLength, kLength};
+  for (const auto& [name, mask] : {std::pair{"full", Mask::Full(shape)},
+                                   {"causal", Mask::Causal(shape)},
+                                   {"local(1024, 0)", Mask::Local(shape, 1024, 0)}}) {
+    CompileOptions compile;
+    compile.fwd = BlockShape{kBlock, kBlock};
+    AttentionOptions options;
+    options.threads = threads;
+    const SplashAttention attention(Compile(MultiHeadMask(mask, kHeads), compile), options);
+    attention.Forward(arrays.inputs(), Arrays::View(arrays.out));
+    if (!IsRight(arrays, mask)) {
+      fmt::print("{}: WRONG\n", name);
+      return 1;
+    }
+    const double seconds =
+        Median([&] { attention.Forward(arrays.inputs(), Arrays::View(arrays.out)); });
+    const int64_t pairs = VisiblePairs(mask);
+    const double rate = 4.0 * static_cast<double>(pairs * kHeads * kDim) / seconds;
+    fmt::print(
+        "{:<16} {:8.2f} ms {:7.1f} GFLOP/s of visible pairs: {:5.1f} % of the peak, {:5.1f} % "
+        "of sgemm\n",
+        name, seconds * 1e3, rate / 1e9, 100 * rate / peak, 100 * rate / sgemm);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace splashmask
+
+int main(int argc, char** argv) {
+  return splashmask::Main(argc > 1 ? std::atoi(argv[1]) : tbb::this_task_arena::max_concurrency());
+}

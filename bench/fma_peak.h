@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// How many floating-point operations a second this machine can do at best.
+
+namespace splashmask {
+
+/// float32 multiply-adds in registers on `threads` threads at once, two operations each, per
+/// second.
+double MeasureFmaPeak(int threads);
+
+/// The SIMD target that it was measured on, as Highway names it.
+const char* FmaPeakTarget();
+
+}  // namespace splashmask

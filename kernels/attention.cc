@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/kernels/attention.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "splashmask/kernels/check_inputs.h"
+#include "splashmask/kernels/fast/forward_pass.h"
+#include "splashmask/masks/error.h"
+
+namespace splashmask {
+
+struct SplashAttention::Impl {
+  Plan plan;
+  AttentionOptions options;
+  fast::ForwardPass forward;
+
+  Impl(Plan the_plan, const AttentionOptions& the_options)
+      : plan(std::move(the_plan)), options(the_options), forward(plan) {}
+};
+
+SplashAttention::SplashAttention(Plan plan, const AttentionOptions& options) {
+  if (!plan.fwd) {
+    throw Error(ErrorCode::kInvalidArgument, "[attention] expected a plan with the pass fwd");
+  }
+  if (options.attn_logits_soft_cap && !(*options.attn_logits_soft_cap > 0)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("[attention] expected a positive attn_logits_soft_cap, got {}",
+                            *options.attn_logits_soft_cap));
+  }
+  impl_ = std::make_unique<const Impl>(std::move(plan), options);
+}
+
+SplashAttention::~SplashAttention() = default;
+SplashAttention::SplashAttention(SplashAttention&&) noexcept = default;
+SplashAttention& SplashAttention::operator=(SplashAttention&&) noexcept = default;
+
+const Plan& SplashAttention::plan() const { return impl_->plan; }
+
+void SplashAttention::Forward(const AttentionInputs& inputs, const Tensor& out,
+                              std::span<float> logsumexp, const Progress& progress) const {
+  CheckForward(impl_->plan, inputs, out, logsumexp);
+  impl_->forward.Run(inputs, impl_->options.attn_logits_soft_cap.value_or(0), out, logsumexp,
+                     impl_->options.threads, progress);
+}
+
+}  // namespace splashmask

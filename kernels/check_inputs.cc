@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/kernels/check_inputs.h"
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "splashmask/masks/error.h"
+
+namespace splashmask {
+
+namespace {
+
+template <typename... Arguments>
+[[noreturn]] void Refuse(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
+  throw Error(ErrorCode::kInvalidArgument,
+              "[attention] " + fmt::format(format, std::forward<Arguments>(arguments)...));
+}
+
+std::string ShapeText(const ConstTensor& tensor) {
+  return fmt::format("[{}, {}, {}, {}]", tensor.batch, tensor.heads, tensor.length, tensor.dim);
+}
+
+// The bytes from the first element to past the last one.
+std::pair<const std::byte*, const std::byte*> Extent(const ConstTensor& tensor) {
+  int64_t low = 0, high = 0;
+  const auto add = [&](int64_t count, int64_t stride) {
+    (stride < 0 ? low : high) += (count - 1) * stride;
+  };
+  add(tensor.batch, tensor.strides.batch);
+  add(tensor.heads, tensor.strides.heads);
+  add(tensor.length, tensor.strides.length);
+  add(tensor.dim, tensor.strides.dim);
+  const auto* data = static_cast<const std::byte*>(tensor.data);
+  const int64_t size = FloatSize(tensor.type);
+  return {data + low * size, data + (high + 1) * size};
+}
+
+void CheckTensor(std::string_view name, const ConstTensor& tensor) {
+  if (tensor.batch < 1 || tensor.heads < 1 || tensor.length < 1 || tensor.dim < 1) {
+    Refuse("expected {} of at least one element, got shape {}", name, ShapeText(tensor));
+  }
+  if (tensor.data == nullptr) Refuse("expected data for {}, got none", name);
+  if (reinterpret_cast<uintptr_t>(tensor.data) % static_cast<uintptr_t>(FloatSize(tensor.type))) {
+    Refuse("expected {} aligned to its elements of {} bytes", name, FloatSize(tensor.type));
+  }
+}
+
+void CheckShape(std::string_view name, const ConstTensor& tensor, const ConstTensor& expected) {
+  CheckTensor(name, tensor);
+  if (tensor.batch == expected.batch && tensor.heads == expected.heads &&
+      tensor.length == expected.length && tensor.dim == expected.dim) {
+    return;
+  }
+  Refuse("expected {} of shape {}, got {}", name, ShapeText(expected), ShapeText(tensor));
+}
+
+void CheckApart(std::string_view name, const ConstTensor& out, std::string_view other_name,
+                const ConstTensor& other) {
+  const auto [a, a_end] = Extent(out);
+  const auto [b, b_end] = Extent(other);
+  if (a < b_end && b < a_end)
+    Refuse("expected {} apart from {}, got both in one memory", name, other_name);
+}
+
+}  // namespace
+
+void CheckForward(const Plan& plan, const AttentionInputs& in, const Tensor& out,
+                  std::span<const float> logsumexp) {
+  const Shape shape = plan.mask.shape();
+  CheckTensor("q", in.q);
+  CheckTensor("k", in.k);
+  CheckTensor("v", in.v);
+  ConstTensor q = in.q, k = in.k, v = in.v;
+  q.heads = plan.mask.num_heads();
+  q.length = shape.q_len;
+  CheckShape("q, as the plan has it,", in.q, q);
+  k.batch = v.batch = q.batch;
+  k.length = v.length = shape.kv_len;
+  k.dim = q.dim;
+  CheckShape("k, as the plan and q have it,", in.k, k);
+  v.heads = k.heads;
+  CheckShape("v, as the plan and k have it,", in.v, v);
+  if (q.heads % k.heads != 0) {
+    Refuse("expected the heads of k ({}) to divide those of q ({})", k.heads, q.heads);
+  }
+  if (in.segment_ids && (std::ssize(in.segment_ids->q) != shape.q_len ||
+                         std::ssize(in.segment_ids->kv) != shape.kv_len)) {
+    Refuse("expected segment ids for {} q and {} kv positions, got {} and {}", shape.q_len,
+           shape.kv_len, in.segment_ids->q.size(), in.segment_ids->kv.size());
+  }
+  if (!in.sinks.empty() && std::ssize(in.sinks) != q.heads) {
+    Refuse("expected a sink for each of {} heads, got {}", q.heads, in.sinks.size());
+  }
+  ConstTensor expected = q;
+  expected.dim = v.dim;
+  CheckShape("out", out, expected);
+  if (!logsumexp.empty() && std::ssize(logsumexp) != q.batch * q.heads * q.length) {
+    Refuse("expected logsumexp of {} elements, got {}", q.batch * q.heads * q.length,
+           logsumexp.size());
+  }
+  CheckApart("out", out, "q", in.q);
+  CheckApart("out", out, "k", in.k);
+  CheckApart("out", out, "v", in.v);
+}
+
+}  // namespace splashmask

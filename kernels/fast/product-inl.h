@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The product that everything else is made of. Included once for each SIMD target.
+
+#if defined(SPLASHMASK_KERNELS_FAST_PRODUCT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SPLASHMASK_KERNELS_FAST_PRODUCT_INL_H_
+#undef SPLASHMASK_KERNELS_FAST_PRODUCT_INL_H_
+#else
+#define SPLASHMASK_KERNELS_FAST_PRODUCT_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstdint>
+#include <utility>
+
+HWY_BEFORE_NAMESPACE();
+namespace splashmask::fast::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F32 = hn::ScalableTag<float>;
+using V32 = hn::Vec<F32>;
+
+/// Vectors side by side in a panel, and rows that a product works on at once: as many sums as the
+/// registers hold, beside a row of the panel and a factor.
+constexpr int kVectors = 2;
+#if HWY_TARGET <= HWY_AVX3 || HWY_TARGET == HWY_NEON
+constexpr int kRows = 12;
+#else
+constexpr int kRows = 6;
+#endif
+
+/// Floats in a row of a panel: a vector's lanes hold as many q positions, all through.
+HWY_INLINE int64_t PanelWidth() { return kVectors * static_cast<int64_t>(hn::Lanes(F32())); }
+
+/// What a product does with what is already there.
+struct Overwrite {
+  HWY_INLINE V32 operator()(const float*, int) const { return hn::Zero(F32()); }
+};
+/// Scales column by column, then adds.
+struct ScaleAndAdd {
+  V32 scale[kVectors];
+  HWY_INLINE V32 operator()(const float* out, int vector) const {
+    return hn::Mul(hn::Load(F32(), out), scale[vector]);
+  }
+};
+
+template <class Start, size_t... kRow>
+HWY_INLINE void ProductRows(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_k,
+                            const float* HWY_RESTRICT panel, int64_t count, float* HWY_RESTRICT out,
+                            const Start& start, std::index_sequence<kRow...>) {
+  static_assert(kVectors == 2);
+  const F32 d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t width = 2 * lanes;
+  V32 left[] = {start(out + static_cast<int64_t>(kRow) * width, 0)...};
+  V32 right[] = {start(out + static_cast<int64_t>(kRow) * width + lanes, 1)...};
+  for (int64_t k = 0; k < count; ++k) {
+    const V32 b0 = hn::Load(d, panel), b1 = hn::Load(d, panel + lanes);
+    const auto add = [&](size_t row) HWY_ATTR {
+      const V32 factor = hn::Set(d, a[static_cast<int64_t>(row) * a_row]);
+      left[row] = hn::MulAdd(factor, b0, left[row]);
+      right[row] = hn::MulAdd(factor, b1, right[row]);
+    };
+    (add(kRow), ...);
+    panel += width;
+    a += a_k;
+  }
+  ((hn::Store(left[kRow], d, out + static_cast<int64_t>(kRow) * width),
+    hn::Store(right[kRow], d, out + static_cast<int64_t>(kRow) * width + lanes)),
+   ...);
+}
+
+/// out[row][:] = start + sum over k of a(row, k) * panel[k][:], for `rows` rows and k < count,
+/// where a(row, k) = a[row * a_row + k * a_k]. `panel` and `out` have rows of PanelWidth().
+template <class Start>
+HWY_INLINE void Product(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_k, int64_t rows,
+                        const float* HWY_RESTRICT panel, int64_t count, float* HWY_RESTRICT out,
+                        const Start& start) {
+  const int64_t width = PanelWidth();
+  int64_t row = 0;
+  const auto advance = [&]<size_t kCount>(std::integral_constant<size_t, kCount>) HWY_ATTR {
+    for (; row + static_cast<int64_t>(kCount) <= rows; row += kCount) {
+      ProductRows(a + row * a_row, a_row, a_k, panel, count, out + row * width, start,
+                  std::make_index_sequence<kCount>());
+    }
+  };
+  advance(std::integral_constant<size_t, kRows>());
+  advance(std::integral_constant<size_t, 4>());
+  advance(std::integral_constant<size_t, 1>());
+}
+
+}  // namespace splashmask::fast::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

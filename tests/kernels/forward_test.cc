@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forward pass in fast mode against the reference in double.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/reference.h"
+#include "splashmask/masks/print.h"
+#include "splashmask/planner/compile/compile.h"
+#include "tests/kernels/random_inputs.h"
+#include "tests/support/naive_mask.h"
+#include "tests/support/random_case.h"
+#include "tests/support/sample_size.h"
+
+namespace splashmask {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+// Everything that one forward pass is asked, with memory of its own.
+struct Problem {
+  OwnedTensor q, k, v, out;
+  std::vector<float> logsumexp;
+  std::vector<int32_t> q_ids, kv_ids;
+  std::vector<float> sinks;
+  std::optional<float> soft_cap;
+
+  AttentionInputs inputs() const {
+    AttentionInputs inputs{q.view, k.view, v.view, {}, {}};
+    if (!q_ids.empty()) inputs.segment_ids = AttentionSegmentIds{q_ids, kv_ids};
+    inputs.sinks = sinks;
+    return inputs;
+  }
+};
+
+struct Sizes {
+  int64_t batch = 1, heads = 1, kv_heads = 1, q_len = 0, kv_len = 0, dim = 0, dim_v = 0;
+};
+
+Problem MakeProblem(std::mt19937_64& random, const Sizes& s, FloatType type = FloatType::kFloat32,
+                    Layout layout = Layout::kHeadsLengthDim) {
+  Problem p;
+  const float scale = 1 / std::sqrt(static_cast<float>(s.dim));
+  p.q = RandomTensor(random, type, layout, s.batch, s.heads, s.q_len, s.dim, 2 * scale);
+  p.k = RandomTensor(random, type, layout, s.batch, s.kv_heads, s.kv_len, s.dim);
+  p.v = RandomTensor(random, type, layout, s.batch, s.kv_heads, s.kv_len, s.dim_v);
+  p.out = MakeTensor(type, layout, s.batch, s.heads, s.q_len, s.dim_v);
+  Fill(p.out.view, [] { return kNaN; });  // Nothing may be left as it was.
+  p.logsumexp.assign(static_cast<size_t>(s.batch * s.heads * s.q_len), kNaN);
+  return p;
+}
+
+bool Near(double expected, float got, double tolerance) {
+  if (std::isnan(expected)) return std::isnan(got);
+  if (std::isinf(expected)) return expected == static_cast<double>(got);
+  return std::abs(expected - static_cast<double>(got)) <= tolerance;
+}
+
+ReferenceOutput Reference(const Problem& p, const MultiHeadMask& mask) {
+  ReferenceOptions options;
+  if (p.soft_cap) options.attn_logits_soft_cap = *p.soft_cap;
+  std::vector<std::vector<uint8_t>> cells;
+  for (const Mask& head : mask.masks()) cells.push_back(NaiveCells(head));
+  const int64_t kv_len = mask.shape().kv_len;
+  return ReferenceForward(
+      p.inputs(),
+      [&](int64_t head, int64_t q, int64_t kv) {
+        return cells[static_cast<size_t>(head)][static_cast<size_t>(q * kv_len + kv)] != 0;
+      },
+      options);
+}
+
+// Runs the plan and compares every number; the last axis of the output is compared by its largest.
+void ExpectLikeReference(Problem& p, const Plan& plan, double tolerance, int threads = 1) {
+  const ReferenceOutput expected = Reference(p, plan.mask);
+  AttentionOptions options;
+  options.attn_logits_soft_cap = p.soft_cap;
+  options.threads = threads;
+  const SplashAttention attention(plan, options);
+  attention.Forward(p.inputs(), p.out.view, p.logsumexp);
+  const Tensor& out = p.out.view;
+  size_t i = 0;
+  for (int64_t b = 0; b < out.batch; ++b) {
+    for (int64_t h = 0; h < out.heads; ++h) {
+      for (int64_t q = 0; q < out.length; ++q) {
+        for (int64_t d = 0; d < out.dim; ++d, ++i) {
+          ASSERT_TRUE(Near(expected.out[i], out.At(b, h, q, d), tolerance))
+              << "out[" << b << ", " << h << ", " << q << ", " << d << "]: expected "
+              << expected.out[i] << ", got " << out.At(b, h, q, d);
+        }
+      }
+    }
+  }
+  for (i = 0; i < p.logsumexp.size(); ++i) {
+    ASSERT_TRUE(
+        Near(expected.logsumexp[i], p.logsumexp[i], 1e-5 * (1 + std::abs(expected.logsumexp[i]))))
+        << "logsumexp[" << i << "]: expected " << expected.logsumexp[i] << ", got "
+        << p.logsumexp[i];
+  }
+}
+
+Plan CompileFwd(const MultiHeadMask& mask, BlockShape block, const PlanOptions& plan = {}) {
+  CompileOptions options;
+  options.fwd = block;
+  options.plan = plan;
+  return Compile(mask, options);
+}
+
+TEST(ForwardTest, RandomMasksAndOptions) {
+  for (uint64_t seed = 0; seed < SampleSize(600); ++seed) {
+    RandomCase c = MakeRandomCase(seed);
+    std::mt19937_64 random(seed);
+    const auto pick = [&](auto... values) {
+      const std::common_type_t<decltype(values)...> all[] = {values...};
+      return all[random() % sizeof...(values)];
+    };
+    Sizes s;
+    s.batch = pick(1, 1, 2);
+    s.heads = c.mask.num_heads();
+    s.kv_heads =
+        s.heads % 2 == 0 ? pick(int64_t{1}, s.heads / 2, s.heads) : pick(int64_t{1}, s.heads);
+    s.q_len = c.mask.shape().q_len;
+    s.kv_len = c.mask.shape().kv_len;
+    s.dim = pick(1, 5, 16, 40);
+    s.dim_v = pick(s.dim, s.dim, int64_t{1}, int64_t{7}, int64_t{24});
+    const FloatType type = pick(FloatType::kFloat32, FloatType::kFloat32, FloatType::kBFloat16);
+    const auto layout = static_cast<Layout>(random() % 3);
+    Problem p = MakeProblem(random, s, type, layout);
+    if (random() % 3 == 0) {
+      for (int64_t i = 0; i < s.q_len; ++i) p.q_ids.push_back(static_cast<int32_t>(random() % 3));
+      for (int64_t i = 0; i < s.kv_len; ++i) p.kv_ids.push_back(static_cast<int32_t>(random() % 3));
+    }
+    if (random() % 3 == 0) {
+      for (int64_t h = 0; h < s.heads; ++h) p.sinks.push_back(static_cast<float>(random() % 5) - 2);
+    }
+    if (random() % 3 == 0) p.soft_cap = pick(0.5f, 3.0f, 30.0f);
+    c.options.dq.reset();
+    c.options.dkv.reset();
+    c.options.plan.simplify = random() % 2 == 0;
+    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + ToString(c.mask) + " shape " +
+                 std::to_string(s.q_len) + "x" + std::to_string(s.kv_len));
+    const Plan plan = Compile(c.mask, c.options);
+    ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(p, plan, type == FloatType::kFloat32 ? 2e-5 : 2e-2,
+                                                static_cast<int>(seed % 3) + 1));
+  }
+}
+
+TEST(ForwardTest, BlocksOfManyTilesAndPanels) {
+  const Shape shape{320, 600};
+  const std::vector<Mask> masks{
+      Mask::Full(shape),
+      Mask::Causal(shape, 200),
+      Mask::Local(shape, 90, 10, 130),
+      Mask::ChunkedCausal(shape, 100),
+      Mask::Causal(shape, 300) & Mask::Stride(shape, 3),
+      Mask::Documents(shape, {100, 50, 120, 30}),
+      ~Mask::Causal(shape, -5),
+      Mask::Causal(shape, 100).Reorder(Positions::Zigzag(4)),
+      Mask::Empty(shape),
+  };
+  std::mt19937_64 random(1);
+  for (const Mask& mask : masks) {
+    for (const BlockShape block :
+         {BlockShape{320, 600}, BlockShape{160, 200}, BlockShape{64, 40}}) {
+      for (const bool simplify : {false, true}) {
+        SCOPED_TRACE(ToString(mask) + " block " + std::to_string(block.q) + "x" +
+                     std::to_string(block.kv));
+        Problem p = MakeProblem(random, {1, 2, 1, 320, 600, 48, 32});
+        PlanOptions options;
+        options.simplify = simplify;
+        ASSERT_NO_FATAL_FAILURE(
+            ExpectLikeReference(p, CompileFwd(MultiHeadMask(mask, 2), block, options), 2e-5));
+      }
+    }
+  }
+}
+
+TEST(ForwardTest, SegmentsOfManyTiles) {
+  const Shape shape{512, 512};
+  const Plan plan = CompileFwd(MultiHeadMask(Mask::Causal(shape), 1), {128, 256});
+  std::mt19937_64 random(2);
+  Problem p = MakeProblem(random, {2, 1, 1, 512, 512, 16, 16});
+  for (int32_t i = 0; i < 512; ++i) p.q_ids.push_back(i / 150);
+  p.kv_ids = p.q_ids;
+  ExpectLikeReference(p, plan, 2e-5);
+}
+
+TEST(ForwardTest, LargeLogitsAndEqualRows) {
+  const Shape shape{64, 192};
+  const Plan plan = CompileFwd(MultiHeadMask(Mask::Causal(shape, 128), 1), {32, 64});
+  std::mt19937_64 random(3);
+  Problem p = MakeProblem(random, {1, 1, 1, 64, 192, 16, 16});
+  Fill(p.q.view, [&, i = 0]() mutable { return (i++ % 2 ? 1e4f : -1e4f) / 16; });
+  ExpectLikeReference(p, plan, 1e-3);
+  Fill(p.q.view, [] { return 0.0f; });
+  ExpectLikeReference(p, plan, 2e-5);
+}
+
+// One cell of k or v that is not finite reaches the rows that see it and no other.
+TEST(ForwardTest, WhatIsNotFiniteReachesWhoSeesIt) {
+  const Shape shape{96, 160};
+  const Mask mask = Mask::Local(shape, 20, 7, 30);
+  const Plan stored = CompileFwd(MultiHeadMask(mask & Mask::Full(shape), 1), {32, 80});
+  const Plan computed = CompileFwd(MultiHeadMask(mask, 1), {32, 80});
+  ASSERT_TRUE(stored.fwd->info.partial_mask_blocks && computed.fwd->mask_function);
+  std::mt19937_64 random(4);
+  for (const Plan* plan : {&stored, &computed}) {
+    for (const float value : {kNaN, kInfinity, -kInfinity}) {
+      for (const bool in_v : {false, true}) {
+        for (const int64_t kv : {0, 45, 79, 80, 159}) {
+          Problem p = MakeProblem(random, {1, 1, 1, 96, 160, 8, 8});
+          const SplashAttention attention(*plan);
+          attention.Forward(p.inputs(), p.out.view, p.logsumexp);
+          const std::vector<std::byte> before = *p.out.bytes;
+          (in_v ? p.v : p.k).view.Set(0, 0, kv, 3, value);
+          attention.Forward(p.inputs(), p.out.view, p.logsumexp);
+          const auto* out = reinterpret_cast<const float*>(p.out.bytes->data());
+          const auto* old = reinterpret_cast<const float*>(before.data());
+          for (int64_t q = 0; q < shape.q_len; ++q) {
+            const bool sees = NaiveAt(mask, q, kv);
+            for (int64_t d = 0; d < 8; ++d) {
+              const float got = out[q * 8 + d];
+              if (!sees) {
+                ASSERT_EQ(old[q * 8 + d], got) << q << " does not see " << kv;
+              } else if (in_v ? d == 3 : std::isnan(value)) {
+                ASSERT_FALSE(std::isfinite(got)) << q << " sees " << kv;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// It obeys the tables, not the text.
+TEST(ForwardTest, AlteredTablesChangeExactlyTheirRows) {
+  const Shape shape{64, 128};
+  const Mask mask = Mask::Stride(shape, 2);
+  const Plan plan = CompileFwd(MultiHeadMask(mask, 1), {16, 32});
+  std::mt19937_64 random(5);
+  Problem p = MakeProblem(random, {1, 1, 1, 64, 128, 8, 8});
+  const auto run = [&](const Plan& what) {
+    SplashAttention(what).Forward(p.inputs(), p.out.view);
+    const auto* out = reinterpret_cast<const float*>(p.out.bytes->data());
+    return std::vector<float>(out, out + 64 * 8);
+  };
+  const std::vector<float> right = run(plan);
+  const auto changed_rows = [&](const Plan& what) {
+    const std::vector<float> got = run(what);
+    std::vector<int64_t> rows;
+    for (int64_t q = 0; q < 64; ++q) {
+      if (!std::equal(&got[static_cast<size_t>(q * 8)], &got[static_cast<size_t>(q * 8)] + 8,
+                      &right[static_cast<size_t>(q * 8)])) {
+        rows.push_back(q);
+      }
+    }
+    return rows;
+  };
+  const auto block_rows = [](int64_t block) {
+    std::vector<int64_t> rows(16);
+    std::iota(rows.begin(), rows.end(), block * 16);
+    return rows;
+  };
+  for (const int32_t block_class : {0, 2}) {
+    Plan altered = plan;
+    altered.fwd->info.block_mask = plan.fwd->info.block_mask->Clone();
+    altered.fwd->info.block_mask->Set(1 * 4 + 2, block_class);
+    EXPECT_EQ(block_rows(1), changed_rows(altered));
+  }
+  Plan altered = plan;
+  altered.fwd->info.partial_mask_blocks = plan.fwd->info.partial_mask_blocks->Clone();
+  altered.fwd->info.partial_mask_blocks->Flip(0, 5, 9);
+  EXPECT_EQ((std::vector<int64_t>{5, 21, 37, 53}), changed_rows(altered));  // The one block of all.
+}
+
+TEST(ForwardTest, ThreadsAndRunsDoNotChangeABit) {
+  const Shape shape{1024, 1024};
+  const Plan plan =
+      CompileFwd(MultiHeadMask(Mask::Causal(shape) & Mask::Local(shape, 300, 0), 2), {128, 128});
+  std::mt19937_64 random(6);
+  Problem p = MakeProblem(random, {1, 2, 2, 1024, 1024, 16, 16});
+  std::vector<std::byte> first;
+  for (const int threads : {1, 2, 8, 1, 8}) {
+    AttentionOptions options;
+    options.threads = threads;
+    SplashAttention(plan, options).Forward(p.inputs(), p.out.view, p.logsumexp);
+    if (first.empty()) first = *p.out.bytes;
+    EXPECT_EQ(first, *p.out.bytes);
+  }
+}
+
+}  // namespace
+}  // namespace splashmask
