@@ -68,7 +68,8 @@ struct BasicTensor {
     }
   }
 
-  operator BasicTensor<const void>() const {
+  /// Whoever may write may read.
+  operator BasicTensor<const void>() const {  // NOLINT(google-explicit-constructor)
     return {data,
             type,
             batch,
