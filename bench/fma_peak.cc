@@ -23,9 +23,11 @@ namespace hn = hwy::HWY_NAMESPACE;
 double MultiplyAdd(int64_t rounds, float* sink) {
   const hn::ScalableTag<float> d;
   const auto factor = hn::Set(d, 0.999f), term = hn::Set(d, 0.001f);
-  // Ten chains: more than any machine needs to hide the latency.
-  auto a = term, b = factor, c = term, e = factor, f = term, g = factor, h = term, i = factor,
-       j = term, k = factor;
+  // Ten chains, more than any machine needs to hide the latency; no two alike, or they would be
+  // one.
+  const auto chain = [&](float first) { return hn::Set(d, first); };
+  auto a = chain(0), b = chain(1), c = chain(2), e = chain(3), f = chain(4), g = chain(5),
+       h = chain(6), i = chain(7), j = chain(8), k = chain(9);
   for (int64_t round = 0; round < rounds; ++round) {
     a = hn::MulAdd(a, factor, term);
     b = hn::MulAdd(b, factor, term);

@@ -54,16 +54,19 @@ HWY_INLINE void ProductRows(const float* HWY_RESTRICT a, int64_t a_row, int64_t 
   const int64_t width = 2 * lanes;
   V32 left[] = {start(out + static_cast<int64_t>(kRow) * width, 0)...};
   V32 right[] = {start(out + static_cast<int64_t>(kRow) * width + lanes, 1)...};
+  // A pointer for every three rows, which x86 reaches as p, p + 4 s and p + 8 s: a pointer or an
+  // offset for each row would not fit in the registers.
+  const float* rows[] = {a + static_cast<int64_t>(kRow / 3 * 3) * a_row...};
   for (int64_t k = 0; k < count; ++k) {
     const V32 b0 = hn::Load(d, panel), b1 = hn::Load(d, panel + lanes);
     const auto add = [&](size_t row) HWY_ATTR {
-      const V32 factor = hn::Set(d, a[static_cast<int64_t>(row) * a_row]);
+      const V32 factor = hn::Set(d, rows[row / 3 * 3][static_cast<int64_t>(row % 3) * a_row]);
       left[row] = hn::MulAdd(factor, b0, left[row]);
       right[row] = hn::MulAdd(factor, b1, right[row]);
     };
     (add(kRow), ...);
     panel += width;
-    a += a_k;
+    ((rows[kRow] += kRow % 3 == 0 ? a_k : 0), ...);
   }
   ((hn::Store(left[kRow], d, out + static_cast<int64_t>(kRow) * width),
     hn::Store(right[kRow], d, out + static_cast<int64_t>(kRow) * width + lanes)),
@@ -85,6 +88,7 @@ HWY_INLINE void Product(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_k,
     }
   };
   advance(std::integral_constant<size_t, kRows>());
+  if (kRows > 8) advance(std::integral_constant<size_t, 8>());
   advance(std::integral_constant<size_t, 4>());
   advance(std::integral_constant<size_t, 1>());
 }

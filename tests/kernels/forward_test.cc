@@ -2,15 +2,18 @@
 // The forward pass in fast mode against the reference in double.
 
 #include <gtest/gtest.h>
+#include <hwy/highway.h>
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/fast/forward_task.h"
 #include "splashmask/kernels/reference.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/compile/compile.h"
@@ -114,8 +117,22 @@ Plan CompileFwd(const MultiHeadMask& mask, BlockShape block, const PlanOptions& 
   return Compile(mask, options);
 }
 
-TEST(ForwardTest, RandomMasksAndOptions) {
-  for (uint64_t seed = 0; seed < SampleSize(600); ++seed) {
+// On every SIMD target that this machine has.
+class ForwardTargetTest : public testing::TestWithParam<int64_t> {
+ protected:
+  void SetUp() override {
+    hwy::SetSupportedTargetsForTest(GetParam());
+    ASSERT_STREQ(hwy::TargetName(GetParam()), fast::TargetName());
+  }
+  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Targets, ForwardTargetTest,
+                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& target) { return hwy::TargetName(target.param); });
+
+TEST_P(ForwardTargetTest, RandomMasksAndOptions) {
+  for (uint64_t seed = 0; seed < SampleSize(400); ++seed) {
     RandomCase c = MakeRandomCase(seed);
     std::mt19937_64 random(seed);
     const auto pick = [&](auto... values) {
@@ -153,7 +170,7 @@ TEST(ForwardTest, RandomMasksAndOptions) {
   }
 }
 
-TEST(ForwardTest, BlocksOfManyTilesAndPanels) {
+TEST_P(ForwardTargetTest, BlocksOfManyTilesAndPanels) {
   const Shape shape{320, 600};
   const std::vector<Mask> masks{
       Mask::Full(shape),
@@ -205,7 +222,7 @@ TEST(ForwardTest, LargeLogitsAndEqualRows) {
 }
 
 // One cell of k or v that is not finite reaches the rows that see it and no other.
-TEST(ForwardTest, WhatIsNotFiniteReachesWhoSeesIt) {
+TEST_P(ForwardTargetTest, WhatIsNotFiniteReachesWhoSeesIt) {
   const Shape shape{96, 160};
   const Mask mask = Mask::Local(shape, 20, 7, 30);
   const Plan stored = CompileFwd(MultiHeadMask(mask & Mask::Full(shape), 1), {32, 80});
