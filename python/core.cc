@@ -43,6 +43,7 @@ NB_MODULE(_core, m) {
   BindPacked(m);
   BindPlan(m);
   BindTokamax(m);
+  BindAttention(m);  // Knows plans.
 }
 
 }  // namespace splashmask::python

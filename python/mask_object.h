@@ -36,6 +36,7 @@ class MaskObject {
 /// The masks of a list of MaskObjects.
 MultiHeadMask ToMultiHeadMask(const std::vector<const MaskObject*>& heads);
 
+void BindAttention(nanobind::module_& m);
 void BindMask(nanobind::module_& m);
 void BindPacked(nanobind::module_& m);
 void BindPlan(nanobind::module_& m);

@@ -27,6 +27,7 @@
 #include "splashmask/python/interruptible.h"
 #include "splashmask/python/mask_object.h"
 #include "splashmask/python/numpy.h"
+#include "splashmask/python/plan_object.h"
 
 namespace splashmask::python {
 
@@ -102,11 +103,6 @@ nb::tuple ProcessDynamicMask(const nb::handle& mask, const Pair& block_shape, bo
 }
 
 // ---- Whole plans.
-
-// Immutable, like the memory behind the arrays that it hands out.
-struct PlanObject {
-  Plan plan;
-};
 
 std::unique_ptr<PlanObject> CompilePlan(const std::vector<const MaskObject*>& heads,
                                         const std::optional<Pair>& fwd,

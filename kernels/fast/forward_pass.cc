@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <deque>
+#include <mutex>
 
 #include "splashmask/kernels/fast/block_cells.h"
 #include "splashmask/kernels/fast/forward_task.h"
@@ -84,6 +84,7 @@ void ForwardPass::Run(const AttentionInputs& inputs, float soft_cap, const Tenso
       ForwardScratch(std::min(kRowsPerTask, pass_.block.q), inputs.q.dim, inputs.v.dim);
   tbb::enumerable_thread_specific<Workspace> workspaces;
   std::atomic<size_t> next = 0;
+  std::mutex reporting;
   RunWithThreads(threads, [&] {
     tbb::parallel_for(0, tbb::this_task_arena::max_concurrency(), [&](int) {
       Workspace& workspace = workspaces.local();
@@ -93,6 +94,9 @@ void ForwardPass::Run(const AttentionInputs& inputs, float soft_cap, const Tenso
           workspace.scratch = AllocateBytes(scratch * static_cast<int64_t>(sizeof(float)));
         }
         RunTask(tasks[i], inputs, soft_cap, out, logsumexp, workspace);
+        if (const std::unique_lock lock(reporting, std::try_to_lock); lock) {
+          progress.Report(static_cast<double>(i + 1) / static_cast<double>(tasks.size()));
+        }
       }
     });
   });

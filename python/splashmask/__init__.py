@@ -11,6 +11,7 @@
 """
 
 from ._core import Error, __version__
+from .attention import SplashAttention
 from .interop import from_jax
 from .mask_function import MaskFunction
 from .masks import (
@@ -67,6 +68,7 @@ __all__ = [
     "PackedPass",
     "PackedTables",
     "Plan",
+    "SplashAttention",
     "__version__",
     "blocks",
     "clear_cache",

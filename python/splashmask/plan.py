@@ -148,8 +148,8 @@ class Plan:
 
     def verify(self, *, threads: int = 0) -> Mismatch | None:
         """Evaluates every cell of the mask anew and compares every entry of every table, by code
-        that shares nothing with the compiler. Lists in tokamax's dialect are compiled anew and
-        compared; their pass_name is "tokamax/fwd" or "tokamax/dkv". None when all are right."""
+        that shares nothing with the compiler. None when all are right; the pass_name of lists in
+        tokamax's dialect is "tokamax/fwd" or "tokamax/dkv"."""
         mismatch = self._core.verify(threads)
         return None if mismatch is None else Mismatch(*mismatch)
 

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Splash attention on this machine's processors, driven by a plan's tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from .errors import ArgumentTypeError, invalid
+from .plan import Plan
+from .process import check_count
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from ._numpy import np
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    """`value` without a copy: a NumPy array, or anything that DLPack or the buffer protocol hands
+    over."""
+    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
+        try:
+            value = np.from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError):
+            pass  # For example bfloat16, which NumPy's DLPack does not know.
+    array = np.asarray(value)
+    if array.dtype.name not in ("float32", "bfloat16"):
+        raise ArgumentTypeError(
+            f"[attention] expected {name} of float32 or bfloat16, got {array.dtype}")
+    return array
+
+
+def _floats(name: str, value: Any, ranks: tuple[int, ...]) -> np.ndarray:
+    """[batch, heads, length, dim]; bfloat16 as its bits."""
+    array = _array(name, value)
+    if array.ndim not in ranks:
+        raise invalid(f"[attention] expected {name} of rank {' or '.join(map(str, ranks))}, got shape "
+                      f"{array.shape}")
+    array = array.reshape((1,) * (4 - array.ndim) + array.shape) if array.ndim < 4 else array
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
+def _ids(name: str, value: Any) -> np.ndarray:
+    ids = np.asarray(value)
+    if ids.dtype.kind not in "iu" or ids.ndim != 1:
+        raise invalid(f"[attention] expected {name} to be integers of rank 1, got {ids.dtype} of "
+                      f"shape {ids.shape}")
+    return np.ascontiguousarray(ids, np.int32)
+
+
+class SplashAttention:
+    """Attention over one plan: out = softmax(q k^T) v over the pairs that its tables let through. q is
+    not scaled; sums are in float32.
+
+    Args:
+      plan: with the pass fwd. Its tables are obeyed, whatever its mask says.
+      attn_logits_soft_cap: logits become cap * tanh(logits / cap).
+      threads: 0 is as many as the machine has. No result depends on them.
+
+    Raises:
+      Error: a plan without fwd, a soft cap that is not positive.
+    """
+
+    def __init__(self, plan: Plan, *, attn_logits_soft_cap: float | None = None, threads: int = 0):
+        self.plan = plan
+        self._core = _core.Attention(plan._core, attn_logits_soft_cap,
+                                     check_count("threads", threads))
+
+    def __call__(self, q: Any, k: Any, v: Any, segment_ids: Any = None, sinks: Any = None, *,
+                 save_residuals: bool = False, out: np.ndarray | None = None
+                 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Args:
+          q: float32 or bfloat16[num_heads, q_len, head_dim], with a leading batch dimension or without;
+            any strides, NumPy or DLPack, read where they are.
+          k, v: [kv_heads, kv_len, head_dim] and [kv_heads, kv_len, head_dim_v]; without the heads, all
+            share them.
+          segment_ids: (q ids [q_len], kv ids [kv_len]): pairs whose ids differ are not seen.
+          sinks: float32[num_heads].
+          save_residuals: also return logsumexp.
+          out: where to write, [num_heads, q_len, head_dim_v]; otherwise a new array of q's dtype.
+
+        Returns:
+          out, or (out, logsumexp) with logsumexp float32[num_heads, q_len], -inf for a row that sees
+          nothing, whose output is 0.
+
+        Raises:
+          Error: shapes that do not fit the plan or each other, other dtypes.
+        """
+        q_array = _array("q", q)
+        ranks = (2, 3) if q_array.ndim == 3 else (3, 4)
+        batched = _floats("q", q_array, (3, 4))
+        keys, values = ((_floats(name, x, ranks)) for name, x in (("k", k), ("v", v)))
+        if q_array.ndim == 4:  # Without heads, the batch comes first all the same.
+            keys, values = (x if np.ndim(original) == 4 else x.swapaxes(0, 1)
+                            for x, original in ((keys, k), (values, v)))
+        shape = (*q_array.shape[:-1], values.shape[-1])
+        if out is None:
+            out = np.empty(shape, q_array.dtype)
+        elif out.shape != shape:
+            raise invalid(f"[attention] expected out of shape {shape}, got {out.shape}")
+        logsumexp = np.empty(q_array.shape[:-1], np.float32) if save_residuals else None
+        q_ids, kv_ids = (None, None) if segment_ids is None else (
+            _ids(name, ids) for name, ids in zip(("q segment ids", "kv segment ids"), segment_ids))
+        self._core.forward(
+            batched, keys, values, _floats("out", out, (3, 4)),
+            None if logsumexp is None else logsumexp.reshape(-1), q_ids, kv_ids,
+            None if sinks is None else np.ascontiguousarray(sinks, np.float32).reshape(-1))
+        return (out, logsumexp) if save_residuals else out

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention on the CPU from Python: beside JAX's kernel, interpreted, and on anybody's arrays."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import splashmask as sm
+import splashmask.jax as smj
+
+SHAPE = (256, 384)
+
+
+def inputs(heads=4, kv_heads=2, dim=64, dtype=np.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = (heads, SHAPE[0], dim), (kv_heads, SHAPE[1], dim), (kv_heads, SHAPE[1], dim)
+    q, k, v = (rng.standard_normal(shape, np.float32) for shape in shapes)
+    return [x.astype(dtype) for x in (q / np.sqrt(np.float32(dim)), k, v)]
+
+
+def compiled(mask, heads=4, **options):
+    return sm.compile(sm.MultiHeadMask([mask] * heads), block_q=128, block_kv=128, **options)
+
+
+MASKS = {
+    "causal": sm.CausalMask(SHAPE, 100),
+    "partial_blocks": sm.CausalMask(SHAPE) & sm.LocalMask(SHAPE, (70, None), 0),
+    "chunked": sm.ChunkedCausalMask(SHAPE, 96),
+    "full": sm.FullMask(SHAPE),
+    "reordered": sm.zigzag(sm.CausalMask(SHAPE), 4),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize("extra", ["", "segment_ids", "sinks", "soft_cap"])
+def test_like_jax_s_kernel(mask, extra):
+    q, k, v = inputs()
+    cap = 3.0 if extra == "soft_cap" else None
+    sinks = np.linspace(-1, 1, 4, dtype=np.float32) if extra == "sinks" else None
+    ids = (np.arange(SHAPE[0]) // 100, np.arange(SHAPE[1]) // 100)
+    ids = tuple(x.astype(np.int32) for x in ids) if extra == "segment_ids" else None
+    kernel = smj.make_splash_mha_single_device(
+        sm.MultiHeadMask([mask] * 4), interpret=True, save_residuals=True, attn_logits_soft_cap=cap)
+    segment_ids = None if ids is None else smj.SegmentIds(*map(jnp.asarray, ids))
+    want, (want_logsumexp,) = kernel(q, k, v, segment_ids,
+                                     None if sinks is None else jnp.asarray(sinks))
+    attention = sm.SplashAttention(compiled(mask), attn_logits_soft_cap=cap)
+    out, logsumexp = attention(q, k, v, ids, sinks, save_residuals=True)
+    # Rows that see nothing have an answer of their own here.
+    visible = np.asarray(mask[:, :])
+    if ids is not None:
+        visible = visible & (ids[0][:, None] == ids[1])
+    rows = visible.any(1)
+    assert rows.any()
+    np.testing.assert_allclose(out[:, rows], np.asarray(want)[:, rows], rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(logsumexp[:, rows], np.asarray(want_logsumexp)[:, rows], rtol=1e-5,
+                               atol=1e-5)
+    assert (out[:, ~rows] == 0).all()
+    assert (logsumexp[:, ~rows] == (-np.inf if sinks is None else sinks[:, None])).all()
+
+
+def test_bfloat16():
+    bfloat16 = jnp.bfloat16.dtype
+    q, k, v = inputs(dtype=bfloat16)
+    attention = sm.SplashAttention(compiled(MASKS["causal"]))
+    out = attention(q, k, v)
+    assert out.dtype == bfloat16
+    want = attention(*(x.astype(np.float32) for x in (q, k, v)))
+    np.testing.assert_array_equal(out, want.astype(bfloat16))
+
+
+def test_strides_batches_and_shared_heads():
+    attention = sm.SplashAttention(compiled(MASKS["causal"]))
+    batches = [inputs(seed=seed) for seed in range(3)]
+    want = np.stack([attention(*batch) for batch in batches])
+    q, k, v = (np.stack(parts) for parts in zip(*batches))
+    np.testing.assert_array_equal(attention(q, k, v), want)
+    # [batch, length, heads, dim] in memory.
+    strided = [np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2) for x in (q, k, v)]
+    np.testing.assert_array_equal(attention(*strided), want)
+    # [batch, heads, dim, length] in memory, backwards, every other one.
+    odd = [np.ascontiguousarray(x.swapaxes(2, 3)[..., ::-1].repeat(2, 3))[..., ::-2].swapaxes(2, 3)
+           for x in (q, k, v)]
+    np.testing.assert_array_equal(attention(*odd), want)
+    one = [x[:, 0] for x in (k, v)]
+    shared = attention(q, *(np.repeat(x[:, None], 2, 1) for x in one))
+    np.testing.assert_array_equal(attention(q, *one), shared)
+    np.testing.assert_array_equal(attention(q[0], one[0][0], one[1][0]), shared[0])
+
+
+def test_arrays_of_others_are_read_where_they_are():
+    attention = sm.SplashAttention(compiled(MASKS["causal"]))
+    q, k, v = inputs()
+    want = attention(q, k, v)
+    np.testing.assert_array_equal(attention(*(jax.device_put(x) for x in (q, k, v))), want)
+    out = np.full_like(want, np.nan)
+    assert attention(q, k, v, out=out) is out
+    np.testing.assert_array_equal(out, want)
+
+
+@pytest.mark.parametrize("change, error, text", [
+    (lambda q, k, v: (q[:, :100], k, v), ValueError, "expected q, as the plan has it"),
+    (lambda q, k, v: (q, k[:, :100], v[:, :100]), ValueError, "expected k, as the plan and q have it"),
+    (lambda q, k, v: (q.astype(np.float64), k, v), TypeError, "q of float32 or bfloat16, got float64"),
+    (lambda q, k, v: (q, k.astype(np.int32), v), TypeError, "k of float32 or bfloat16, got int32"),
+    (lambda q, k, v: (q[0], k, v), ValueError, "q of rank 3 or 4"),
+    (lambda q, k, v: (q, k[None], v), ValueError, "k of rank 2 or 3"),
+    (lambda q, k, v: (q, k[[0, 1, 0]], v[[0, 1, 0]]), ValueError, "heads of k (3) to divide"),
+    (lambda q, k, v: (q, k, v, (np.zeros(256), np.zeros(384))), ValueError, "to be integers of rank 1"),
+    (lambda q, k, v: (q, k, v, (np.zeros(255, int), np.zeros(384, int))), ValueError,
+     "segment ids for 256 q and 384 kv positions, got 255 and 384"),
+    (lambda q, k, v: (q, k, v, None, np.zeros(3)), ValueError, "a sink for each of 4 heads, got 3"),
+])
+def test_bad_input(change, error, text):
+    attention = sm.SplashAttention(compiled(MASKS["causal"]))
+    with pytest.raises(error) as caught:
+        attention(*change(*inputs()))
+    assert text in str(caught.value) and isinstance(caught.value, sm.Error)
+
+
+def test_outputs_that_cannot_be():
+    attention = sm.SplashAttention(compiled(MASKS["causal"]))
+    q, k, v = inputs()
+    with pytest.raises(sm.Error, match="expected out of shape"):
+        attention(q, k, v, out=np.zeros((4, 256, 32), np.float32))
+    with pytest.raises(sm.Error, match="expected out apart from q"):
+        attention(q, k, v, out=q)
+    with pytest.raises(sm.Error, match="a plan with the pass fwd"):
+        sm.SplashAttention(compiled(MASKS["causal"], passes=("dkv",)))
+    with pytest.raises(sm.Error, match="a positive attn_logits_soft_cap"):
+        sm.SplashAttention(compiled(MASKS["causal"]), attn_logits_soft_cap=-1)
