@@ -3,25 +3,21 @@
 // The cells of partial blocks, as tasks ask for them. Private to kernels/.
 
 #include <cstdint>
-#include <memory>
-#include <numeric>
-#include <optional>
-#include <vector>
 
-#include "splashmask/kernels/fast/forward_task.h"
+#include "splashmask/kernels/fast/task.h"
 #include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/planner/mask_info.h"
 
 namespace splashmask::fast {
 
-/// One stored block, from one of its rows on.
+/// One stored block of fwd or dq, from one of its rows on.
 class StoredCells : public TileCells {
  public:
   StoredCells(const PartialMaskBlocks& blocks, int64_t id, int64_t first_row, int64_t kv_begin)
       : blocks_(&blocks), id_(id), first_row_(first_row), kv_begin_(kv_begin) {}
 
   void Draw(int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
-            BitRows out) const override;
+            uint64_t* lanes) const override;
 
  private:
   const PartialMaskBlocks* blocks_;
@@ -31,15 +27,14 @@ class StoredCells : public TileCells {
 /// A mask that is computed, from one of its rows on.
 class ComputedCells : public TileCells {
  public:
-  ComputedCells() = default;
   ComputedCells(const Analysis& mask, int64_t first_row) : mask_(&mask), first_row_(first_row) {}
 
   void Draw(int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
-            BitRows out) const override;
+            uint64_t* lanes) const override;
 
  private:
-  const Analysis* mask_ = nullptr;
-  int64_t first_row_ = 0;
+  const Analysis* mask_;
+  int64_t first_row_;
 };
 
 }  // namespace splashmask::fast

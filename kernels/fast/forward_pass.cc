@@ -123,8 +123,8 @@ void ForwardPass::RunTask(const Task& task, const AttentionInputs& inputs, float
   const BlockShape block = pass_.block;
   const int64_t entry = EntryOf(task.head), q_block = task.first_row / block.q;
   const bool bounded = computed_ && ReadBounds(task, workspace);
-  const ComputedCells computed =
-      computed_ ? ComputedCells(*computed_, task.first_row) : ComputedCells();
+  std::optional<ComputedCells> computed;
+  if (computed_) computed.emplace(*computed_, task.first_row);
   workspace.visits.clear();
   workspace.stored.clear();
   workspace.stored.reserve(static_cast<size_t>(info.block_mask->shape()[2]));  // Never moved.
@@ -136,7 +136,7 @@ void ForwardPass::RunTask(const Task& task, const AttentionInputs& inputs, float
       if (bounded) {
         visit.bounded = true;
       } else if (computed_) {
-        visit.cells = &computed;
+        visit.cells = &*computed;
       } else {
         visit.cells = &workspace.stored.emplace_back(
             *info.partial_mask_blocks, info.mask_next->At(entry, q_block, j),
@@ -156,12 +156,12 @@ void ForwardPass::RunTask(const Task& task, const AttentionInputs& inputs, float
   work.v = HeadOf(inputs.v, task.batch, kv_head);
   work.visits = workspace.visits;
   if (bounded) {
-    work.lower = workspace.lower.data();
-    work.upper = workspace.upper.data();
+    work.mask.lower = workspace.lower.data();
+    work.mask.upper = workspace.upper.data();
   }
   if (inputs.segment_ids) {
-    work.q_segment_ids = inputs.segment_ids->q.data() + task.first_row;
-    work.kv_segment_ids = inputs.segment_ids->kv.data();
+    work.mask.q_segment_ids = inputs.segment_ids->q.data() + task.first_row;
+    work.mask.kv_segment_ids = inputs.segment_ids->kv.data();
   }
   work.soft_cap = soft_cap;
   if (!inputs.sinks.empty()) work.sink = &inputs.sinks[static_cast<size_t>(task.head)];

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What the tasks of fast mode have in common: rows in memory, and what they see. Private to
+// kernels/.
+
+#include <cstdint>
+#include <span>
+
+#include "splashmask/kernels/tensor.h"
+
+namespace splashmask::fast {
+
+/// One head of a tensor: element (i, d) is data[i * row + d * dim].
+template <typename Data>
+struct BasicRows {
+  Data* data = nullptr;
+  FloatType type = FloatType::kFloat32;
+  int64_t row = 0, dim = 1;
+};
+using Rows = BasicRows<const void>;
+using OutputRows = BasicRows<void>;
+
+/// The cells of a tile.
+class TileCells {
+ public:
+  virtual ~TileCells() = default;
+  /// Bit r of lanes[c]: whether row first_row + r of the task sees kv_begin + c; for rows <= 64 and
+  /// c < count. Bits past the rows are 0.
+  virtual void Draw(int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
+                    uint64_t* lanes) const = 0;
+};
+
+/// A rectangle that is not skipped: some rows of the task and some kv positions. At most one of the
+/// last two is set; neither: every row sees all of it.
+struct Visit {
+  int64_t kv_begin = 0, kv_count = 0;
+  bool bounded = false;  ///< The rows see lower[r] <= kv < upper[r].
+  const TileCells* cells = nullptr;
+};
+
+/// What the rows of a task see, beside its visits.
+struct MaskOfTask {
+  const int32_t *lower = nullptr, *upper = nullptr;  ///< [rows]; for bounded visits.
+  /// Both or neither, [rows] and [kv_len]. Pairs whose ids differ are not seen.
+  const int32_t *q_segment_ids = nullptr, *kv_segment_ids = nullptr;
+};
+
+}  // namespace splashmask::fast

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tile: some kv positions seen from the rows that share a panel. Included once for each SIMD
+// target.
+
+#if defined(SPLASHMASK_KERNELS_FAST_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SPLASHMASK_KERNELS_FAST_TILE_INL_H_
+#undef SPLASHMASK_KERNELS_FAST_TILE_INL_H_
+#else
+#define SPLASHMASK_KERNELS_FAST_TILE_INL_H_
+#endif
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "splashmask/kernels/fast/product-inl.h"
+#include "splashmask/kernels/fast/task.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace splashmask::fast::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// kv positions of a tile: their weights stay in the first cache beside a panel.
+constexpr int64_t kTile = 128;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// Gives out pieces of a task's scratch memory, aligned to 64 bytes.
+class Scratch {
+ public:
+  explicit Scratch(float* memory) : at_(memory), begin_(memory) {}
+  float* Take(int64_t floats) {
+    float* const taken = at_;
+    at_ += (floats + 15) / 16 * 16;
+    return taken;
+  }
+  int64_t taken() const { return at_ - begin_; }
+
+ private:
+  float* at_;
+  float* begin_;
+};
+
+HWY_INLINE float At(const Rows& rows, int64_t i, int64_t d) {
+  const int64_t offset = i * rows.row + d * rows.dim;
+  if (rows.type == FloatType::kFloat32) return static_cast<const float*>(rows.data)[offset];
+  return FromBFloat16(static_cast<const uint16_t*>(rows.data)[offset]);
+}
+
+HWY_INLINE void SetAt(const OutputRows& rows, int64_t i, int64_t d, float value) {
+  const int64_t offset = i * rows.row + d * rows.dim;
+  if (rows.type == FloatType::kFloat32) {
+    static_cast<float*>(rows.data)[offset] = value;
+  } else {
+    static_cast<uint16_t*>(rows.data)[offset] = ToBFloat16(value);
+  }
+}
+
+/// Floats of some rows: the tensor's own, or widened into scratch memory.
+struct Floats {
+  const float* data = nullptr;
+  int64_t row = 0, dim = 1;
+};
+
+/// `scratch` has room for count * dim floats unless the rows are float32.
+HWY_INLINE Floats Widen(const Rows& rows, int64_t first, int64_t count, int64_t dim,
+                        float* scratch) {
+  if (rows.type == FloatType::kFloat32) {
+    return {static_cast<const float*>(rows.data) + first * rows.row, rows.row, rows.dim};
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t d = 0; d < dim; ++d) scratch[i * dim + d] = At(rows, first + i, d);
+  }
+  return {scratch, dim, 1};
+}
+
+/// Whether there is neither NaN nor an infinity among them.
+HWY_INLINE bool AllFinite(const Floats& floats, int64_t count, int64_t dim) {
+  const F32 f;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+  V32 sum = hn::Zero(f);  // Of 0 * x: 0, or NaN.
+  float rest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t d = 0;
+    if (floats.dim == 1) {
+      for (; d + lanes <= dim; d += lanes) {
+        sum = hn::MulAdd(hn::LoadU(f, floats.data + i * floats.row + d), hn::Zero(f), sum);
+      }
+    }
+    for (; d < dim; ++d) rest += floats.data[i * floats.row + d * floats.dim] * 0.0f;
+  }
+  return rest == 0 && hn::AllTrue(f, hn::Eq(sum, hn::Zero(f)));
+}
+
+/// Writes rows [first, first + count) transposed, out[d][lane], 0 in the lanes beyond them.
+HWY_INLINE void Transpose(const Rows& rows, int64_t first, int64_t count, int64_t dim, float* out) {
+  const int64_t width = PanelWidth();
+  if (count < width) std::fill_n(out, dim * width, 0.0f);
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t d = 0; d < dim; ++d) out[d * width + i] = At(rows, first + i, d);
+  }
+}
+
+/// What the rows of a panel see: [width] each.
+struct PanelRows {
+  int64_t first = 0, count = 0;
+  int32_t* ids = nullptr;
+  int32_t *lower = nullptr, *upper = nullptr;
+  struct Extremes {
+    int32_t most_lower, least_upper, least_lower, most_upper;
+    int32_t least_id, most_id;
+  };
+  Extremes* extremes = nullptr;
+
+  /// Floats of scratch memory for a panel.
+  static int64_t Size() { return 3 * PanelWidth() + 16; }
+
+  PanelRows() = default;
+  PanelRows(float* memory, int64_t first_row, int64_t rows) : first(first_row), count(rows) {
+    auto* const words = reinterpret_cast<int32_t*>(memory);
+    ids = words;
+    lower = words + PanelWidth();
+    upper = words + 2 * PanelWidth();
+    extremes = reinterpret_cast<Extremes*>(words + 3 * PanelWidth());
+  }
+
+  /// Copies what belongs to the rows; the last one stands for those beyond it.
+  void Fill(const MaskOfTask& mask) const {
+    const int64_t width = PanelWidth();
+    for (int64_t i = 0; i < width; ++i) {
+      const int64_t row = first + std::min(i, count - 1);
+      if (mask.q_segment_ids != nullptr) ids[i] = mask.q_segment_ids[row];
+      if (mask.lower != nullptr) {
+        lower[i] = mask.lower[row];
+        upper[i] = mask.upper[row];
+      }
+    }
+    if (mask.q_segment_ids != nullptr) {
+      const auto range = std::minmax_element(ids, ids + width);
+      extremes->least_id = *range.first;
+      extremes->most_id = *range.second;
+    }
+    if (mask.lower == nullptr) return;
+    const auto lowest = std::minmax_element(lower, lower + width);
+    const auto highest = std::minmax_element(upper, upper + width);
+    extremes->most_lower = *lowest.second;
+    extremes->least_lower = *lowest.first;
+    extremes->least_upper = *highest.first;
+    extremes->most_upper = *highest.second;
+  }
+};
+
+/// Hides what the rows of a panel do not see of a tile.
+class TileMask {
+ public:
+  TileMask(const MaskOfTask& mask, Scratch& scratch)
+      : mask_(mask), cells_(reinterpret_cast<uint64_t*>(scratch.Take(2 * kTile))) {}
+
+  enum class Seen { kNothing, kSomething, kEverything };
+
+  /// Looks at a tile of a visit; Hide speaks of the tile looked at last.
+  Seen Look(const PanelRows& rows, const Visit& visit, int64_t kv, int64_t count) {
+    bounds_ = bits_ = compare_ids_ = false;
+    if (visit.bounded) {
+      const PanelRows::Extremes& e = *rows.extremes;
+      if (kv >= e.most_upper || kv + count <= e.least_lower) return Seen::kNothing;
+      bounds_ = kv < e.most_lower || kv + count > e.least_upper;
+    } else if (visit.cells != nullptr) {
+      visit.cells->Draw(rows.first, rows.count, kv, count, cells_);
+      const uint64_t every = rows.count == 64 ? ~uint64_t{0} : (uint64_t{1} << rows.count) - 1;
+      uint64_t any = 0, all = every;
+      for (int64_t c = 0; c < count; ++c) {
+        any |= cells_[c];
+        all &= cells_[c];
+      }
+      if (any == 0) return Seen::kNothing;
+      bits_ = all != every;
+    }
+    if (mask_.kv_segment_ids != nullptr) {
+      const auto ids =
+          std::minmax_element(mask_.kv_segment_ids + kv, mask_.kv_segment_ids + kv + count);
+      const PanelRows::Extremes& e = *rows.extremes;
+      if (e.most_id < *ids.first || e.least_id > *ids.second) return Seen::kNothing;
+      compare_ids_ =
+          e.least_id != e.most_id || *ids.first != *ids.second || e.most_id != *ids.first;
+    }
+    return bounds_ || bits_ || compare_ids_ ? Seen::kSomething : Seen::kEverything;
+  }
+
+  /// Makes the logits [count][width] of what is not seen -inf.
+  void Hide(const PanelRows& rows, int64_t kv, int64_t count, float* logits) const {
+    for (int i = 0; i < kVectors; ++i) {
+      float* const at = logits + i * lanes_;
+      if (bounds_) {
+        const auto before = hn::Sub(hn::Load(di_, rows.lower + i * lanes_), hn::Set(di_, 1));
+        const auto upper = hn::Load(di_, rows.upper + i * lanes_);
+        ForEach(count, at, [&](int64_t c) HWY_ATTR {
+          const auto position = hn::Set(di_, static_cast<int32_t>(kv + c));
+          return hn::And(hn::Gt(position, before), hn::Gt(upper, position));
+        });
+      }
+      if (bits_) {
+        ForEach(count, at, [&](int64_t c) HWY_ATTR {
+          const uint64_t bits = cells_[c] >> (i * lanes_);
+          return hn::LoadMaskBits(di_, reinterpret_cast<const uint8_t*>(&bits));
+        });
+      }
+      if (compare_ids_) {
+        const auto ids = hn::Load(di_, rows.ids + i * lanes_);
+        ForEach(count, at, [&](int64_t c) HWY_ATTR {
+          return hn::Eq(ids, hn::Set(di_, mask_.kv_segment_ids[kv + c]));
+        });
+      }
+    }
+  }
+
+ private:
+  template <class IsSeen>
+  HWY_INLINE void ForEach(int64_t count, float* at, const IsSeen& is_seen) const {
+    const int64_t width = kVectors * lanes_;
+    for (int64_t c = 0; c < count; ++c, at += width) {
+      const auto seen = hn::RebindMask(d_, is_seen(c));
+      hn::Store(hn::IfThenElse(seen, hn::Load(d_, at), hn::Set(d_, -kInfinity)), d_, at);
+    }
+  }
+
+  static constexpr F32 d_{};
+  static constexpr hn::RebindToSigned<F32> di_{};
+  const int64_t lanes_ = static_cast<int64_t>(hn::Lanes(F32()));
+  const MaskOfTask& mask_;
+  uint64_t* const cells_;  // [kTile]: bit i is lane i.
+  bool bounds_ = false, bits_ = false, compare_ids_ = false;
+};
+
+/// cap * tanh(x / cap), of all of the logits.
+HWY_INLINE void Cap(float soft_cap, int64_t count, float* logits) {
+  const F32 d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const V32 cap = hn::Set(d, soft_cap), inverse = hn::Set(d, 1 / soft_cap);
+  for (int64_t i = 0; i < count * PanelWidth(); i += lanes) {
+    const V32 capped = hn::Tanh(d, hn::Mul(hn::Load(d, logits + i), inverse));
+    hn::Store(hn::Mul(capped, cap), d, logits + i);
+  }
+}
+
+/// Product's sum, rows by rows, where factors may be NaN or infinite: what meets a 0 in the panel
+/// is not added.
+template <class Start>
+HWY_INLINE void ProductOfSeen(const float* a, int64_t a_row, int64_t a_k, int64_t rows,
+                              const float* panel, int64_t count, float* out, const Start& start) {
+  const F32 d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t width = PanelWidth();
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int i = 0; i < kVectors; ++i) {
+      float* const at = out + row * width + i * lanes;
+      V32 sum = start(at, i);
+      for (int64_t k = 0; k < count; ++k) {
+        const V32 weight = hn::Load(d, panel + k * width + i * lanes);
+        const V32 factor = hn::Set(d, a[row * a_row + k * a_k]);
+        sum = hn::IfThenElse(hn::Eq(weight, hn::Zero(d)), sum, hn::MulAdd(weight, factor, sum));
+      }
+      hn::Store(sum, d, at);
+    }
+  }
+}
+
+}  // namespace splashmask::fast::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
