@@ -171,7 +171,7 @@ json::object TokamaxPassJson(const Plan& plan, Pass which) {
           {"downcast_smem_data", options.downcast_smem_data},
           {"return_dynamic_grid", options.return_dynamic_grid},
           {"tables", FieldsJson(Fields(pass.info))},
-          {"blocks", CountsJson(CountBlocks(LayOutTokamaxBlocks(plan, which)))},
+          {"blocks", CountsJson(CountTokamaxBlocks(plan, which))},
           {"mask_function", MaskFunctionJson(pass.mask_function)}};
 }
 
@@ -260,8 +260,7 @@ std::string TokamaxText(const Plan& plan, Pass which) {
              Bytes(TotalBytes(fields)), options.q_seq_shards, options.kv_seq_shards,
              YesNo(options.downcast_smem_data), YesNo(options.return_dynamic_grid)) +
          FieldsText(fields, pass.mask_function) +
-         fmt::format("  {:<20} {}\n", "each head",
-                     CountsText(CountBlocks(LayOutTokamaxBlocks(plan, which))));
+         fmt::format("  {:<20} {}\n", "each head", CountsText(CountTokamaxBlocks(plan, which)));
 }
 
 json::object PlanJson(const Plan& plan) {

@@ -27,7 +27,7 @@ namespace {
 
 struct Arguments {
   std::string file;
-  std::string pass = "fwd";
+  std::string pass;  ///< Empty: the first that the plan has.
   int64_t head = 0;
   std::optional<int> width;
   std::string colour = "auto";
@@ -106,10 +106,13 @@ json::object DescribeJson(const Arguments& arguments, const Plan& plan, const Pa
           {"rows", std::move(rows)}};
 }
 
-ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
+ExitCode Run(Arguments arguments, const std::atomic<bool>& stop) {
   ReadOptions options;
   options.progress.stop = &stop;
   const Plan plan = ReadPlan(arguments.file, options).plan;
+  if (const auto paths = PassPaths(plan); arguments.pass.empty() && !paths.empty()) {
+    arguments.pass = paths.front();
+  }
   const PassGrid shown = LayOutBlocks(plan, arguments.pass, arguments.head);
   WriteStdout(arguments.json ? ToLine(DescribeJson(arguments, plan, shown))
                              : Describe(arguments, plan, shown));
@@ -126,7 +129,7 @@ void AddShow(CommandLine& line) {
   Arguments& a = *arguments;
   syntax.Positional("PLAN", a.file, "The plan file");
   syntax.Choice("--pass", "PASS", a.pass, {"fwd", "dq", "dkv", "tokamax/fwd", "tokamax/dkv"},
-                "fwd, dq, dkv, tokamax/fwd or tokamax/dkv (default: fwd)");
+                "fwd, dq, dkv, tokamax/fwd or tokamax/dkv (default: the first it has)");
   syntax.Integer("--head", a.head, "The head, from 0 (default: 0)", {.least = 0});
   syntax.Integer("--width", a.width, "Characters in a line (default: the terminal's)",
                  {kLeastWidth, 2000});

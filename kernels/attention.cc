@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "splashmask/kernels/check_inputs.h"
+#include "splashmask/kernels/fast/backward_pass.h"
 #include "splashmask/kernels/fast/forward_pass.h"
 #include "splashmask/masks/error.h"
 
@@ -15,9 +16,12 @@ struct SplashAttention::Impl {
   Plan plan;
   AttentionOptions options;
   fast::ForwardPass forward;
+  std::optional<fast::BackwardPass> backward;
 
   Impl(Plan the_plan, const AttentionOptions& the_options)
-      : plan(std::move(the_plan)), options(the_options), forward(plan) {}
+      : plan(std::move(the_plan)), options(the_options), forward(plan) {
+    if (plan.dq && plan.dkv) backward.emplace(plan);
+  }
 };
 
 SplashAttention::SplashAttention(Plan plan, const AttentionOptions& options) {
@@ -43,6 +47,18 @@ void SplashAttention::Forward(const AttentionInputs& inputs, const Tensor& out,
   CheckForward(impl_->plan, inputs, out, logsumexp);
   impl_->forward.Run(inputs, impl_->options.attn_logits_soft_cap.value_or(0), out, logsumexp,
                      impl_->options.threads, progress);
+}
+
+void SplashAttention::Backward(const AttentionInputs& inputs, const ForwardResult& forward,
+                               const ConstTensor& d_out, const AttentionGradients& gradients,
+                               const Progress& progress) const {
+  if (!impl_->backward) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "[attention] expected a plan with the passes dq and dkv");
+  }
+  CheckBackward(impl_->plan, inputs, forward, d_out, gradients);
+  impl_->backward->Run(inputs, forward, d_out, impl_->options.attn_logits_soft_cap.value_or(0),
+                       gradients, impl_->options.threads, progress);
 }
 
 }  // namespace splashmask

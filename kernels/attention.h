@@ -20,6 +20,20 @@ struct AttentionOptions {
   int threads = 0;  ///< 0: as many as the machine has.
 };
 
+/// What Forward made of the same inputs.
+struct ForwardResult {
+  ConstTensor out;                   ///< [batch, heads, q_len, head_dim_v]
+  std::span<const float> logsumexp;  ///< [batch, heads, q_len], C-contiguous.
+};
+
+/// Where Backward writes; none may overlap another, or an input.
+struct AttentionGradients {
+  Tensor dq;               ///< [batch, heads, q_len, head_dim]
+  Tensor dk;               ///< [batch, kv_heads, kv_len, head_dim]
+  Tensor dv;               ///< [batch, kv_heads, kv_len, head_dim_v]
+  std::span<float> sinks;  ///< [heads], summed over the batch; empty without sinks.
+};
+
 /// Attention over one plan. It obeys the plan's tables: a block of class 0 is not looked at, one of
 /// class 2 is seen whole, and one of class 1 through its partial block, or through the mask
 /// function where the plan has one. Made once, used for any number of calls, from any number of
@@ -46,6 +60,16 @@ class SplashAttention {
   /// Throws kInvalidArgument for shapes that do not fit the plan or each other, kCancelled.
   void Forward(const AttentionInputs& inputs, const Tensor& out, std::span<float> logsumexp = {},
                const Progress& progress = {}) const;
+
+  /// The gradients of sum(out * d_out), from the plan's dq and dkv tables. Pairs that are not seen
+  /// add nothing, whatever is there; a row that sees nothing has gradient 0.
+  ///
+  ///   d_out  [batch, heads, q_len, head_dim_v]
+  ///
+  /// Otherwise as Forward; throws kInvalidArgument also for a plan without dq or dkv.
+  void Backward(const AttentionInputs& inputs, const ForwardResult& forward,
+                const ConstTensor& d_out, const AttentionGradients& gradients,
+                const Progress& progress = {}) const;
 
  private:
   struct Impl;

@@ -66,10 +66,8 @@ void CheckApart(std::string_view name, const ConstTensor& out, std::string_view 
     Refuse("expected {} apart from {}, got both in one memory", name, other_name);
 }
 
-}  // namespace
-
-void CheckForward(const Plan& plan, const AttentionInputs& in, const Tensor& out,
-                  std::span<const float> logsumexp) {
+// q, k, v, segment ids and sinks.
+void CheckInputs(const Plan& plan, const AttentionInputs& in) {
   const Shape shape = plan.mask.shape();
   CheckTensor("q", in.q);
   CheckTensor("k", in.k);
@@ -95,16 +93,54 @@ void CheckForward(const Plan& plan, const AttentionInputs& in, const Tensor& out
   if (!in.sinks.empty() && std::ssize(in.sinks) != q.heads) {
     Refuse("expected a sink for each of {} heads, got {}", q.heads, in.sinks.size());
   }
-  ConstTensor expected = q;
-  expected.dim = v.dim;
-  CheckShape("out", out, expected);
-  if (!logsumexp.empty() && std::ssize(logsumexp) != q.batch * q.heads * q.length) {
-    Refuse("expected logsumexp of {} elements, got {}", q.batch * q.heads * q.length,
-           logsumexp.size());
-  }
+}
+
+ConstTensor OutputShape(const AttentionInputs& in) {
+  ConstTensor expected = in.q;
+  expected.dim = in.v.dim;
+  return expected;
+}
+
+void CheckLogsumexp(const AttentionInputs& in, std::span<const float> logsumexp) {
+  const int64_t rows = in.q.batch * in.q.heads * in.q.length;
+  if (std::ssize(logsumexp) == rows) return;
+  Refuse("expected logsumexp of {} elements, got {}", rows, logsumexp.size());
+}
+
+}  // namespace
+
+void CheckForward(const Plan& plan, const AttentionInputs& in, const Tensor& out,
+                  std::span<const float> logsumexp) {
+  CheckInputs(plan, in);
+  CheckShape("out", out, OutputShape(in));
+  if (!logsumexp.empty()) CheckLogsumexp(in, logsumexp);
   CheckApart("out", out, "q", in.q);
   CheckApart("out", out, "k", in.k);
   CheckApart("out", out, "v", in.v);
+}
+
+void CheckBackward(const Plan& plan, const AttentionInputs& in, const ForwardResult& forward,
+                   const ConstTensor& d_out, const AttentionGradients& gradients) {
+  CheckInputs(plan, in);
+  CheckShape("out", forward.out, OutputShape(in));
+  CheckLogsumexp(in, forward.logsumexp);
+  CheckShape("d_out", d_out, OutputShape(in));
+  CheckShape("dq", gradients.dq, in.q);
+  CheckShape("dk", gradients.dk, in.k);
+  CheckShape("dv", gradients.dv, in.v);
+  if (gradients.sinks.size() != in.sinks.size()) {
+    Refuse("expected gradients of {} sinks, got {}", in.sinks.size(), gradients.sinks.size());
+  }
+  const std::pair<const char*, ConstTensor> written[] = {
+      {"dq", gradients.dq}, {"dk", gradients.dk}, {"dv", gradients.dv}};
+  const std::pair<const char*, ConstTensor> others[] = {
+      {"q", in.q},      {"k", in.k}, {"v", in.v}, {"out", forward.out},
+      {"d_out", d_out}, written[0],  written[1],  written[2]};
+  for (const auto& [name, tensor] : written) {
+    for (const auto& [other_name, other] : others) {
+      if (std::string_view(name) != other_name) CheckApart(name, tensor, other_name, other);
+    }
+  }
 }
 
 }  // namespace splashmask

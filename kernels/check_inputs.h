@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "splashmask/kernels/attention.h"
 #include "splashmask/kernels/attention_inputs.h"
 #include "splashmask/planner/plan.h"
 
@@ -12,5 +13,7 @@ namespace splashmask {
 /// Throws kInvalidArgument, naming the array and what it should be.
 void CheckForward(const Plan& plan, const AttentionInputs& inputs, const Tensor& out,
                   std::span<const float> logsumexp);
+void CheckBackward(const Plan& plan, const AttentionInputs& inputs, const ForwardResult& forward,
+                   const ConstTensor& d_out, const AttentionGradients& gradients);
 
 }  // namespace splashmask

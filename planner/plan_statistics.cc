@@ -2,12 +2,15 @@
 #include "splashmask/planner/plan_statistics.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/planner/memory.h"
 
 namespace splashmask {
 
@@ -15,6 +18,35 @@ namespace {
 
 [[noreturn]] void ThrowDamaged(Pass pass, const std::string& detail) {
   throw Error(ErrorCode::kDamaged, fmt::format("[statistics] {}: {}", PassName(pass), detail));
+}
+
+[[noreturn]] void ThrowAbsent(const Plan& plan, const std::string& path) {
+  const std::vector<std::string> paths = PassPaths(plan);
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("[statistics] expected a plan with the pass {}, got one with {}", path,
+                          paths.empty() ? "none" : fmt::to_string(fmt::join(paths, ", "))));
+}
+
+/// How many blocks a grid has; refuses what no 64 bits count.
+int64_t CountGrid(int64_t q_blocks, int64_t kv_blocks) {
+  const ByteCount blocks = static_cast<ByteCount>(q_blocks) * static_cast<ByteCount>(kv_blocks);
+  if (blocks <= std::numeric_limits<int64_t>::max()) return static_cast<int64_t>(blocks);
+  throw Error(ErrorCode::kTooLarge,
+              fmt::format("[statistics] expected blocks that 64 bits count, got {} x {}", q_blocks,
+                          kv_blocks));
+}
+
+/// An empty grid; refuses what does not fit in memory.
+BlockClassGrid MakeGrid(int64_t q_blocks, int64_t kv_blocks) {
+  const int64_t blocks = CountGrid(q_blocks, kv_blocks);
+  if (!FitsInMemory(static_cast<ByteCount>(blocks))) {
+    throw Error(
+        ErrorCode::kTooLarge,
+        fmt::format("[statistics] expected a grid of blocks that fits in memory, got {} x {}",
+                    q_blocks, kv_blocks));
+  }
+  return {q_blocks, kv_blocks,
+          std::vector<BlockClass>(static_cast<size_t>(blocks), BlockClass::kEmpty)};
 }
 
 void CheckHead(const Plan& plan, int64_t head) {
@@ -42,15 +74,7 @@ struct PassTables {
 
 PassTables::PassTables(const Plan& plan, Pass pass) {
   const auto& compiled = plan.pass(pass);
-  if (!compiled) {
-    std::string names;
-    for (const Pass other : kAllPasses) {
-      if (plan.pass(other)) names += (names.empty() ? "" : ", ") + std::string(PassName(other));
-    }
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("[statistics] expected a plan with the pass {}, got one with {}",
-                            PassName(pass), names.empty() ? "none" : names));
-  }
+  if (!compiled) ThrowAbsent(plan, std::string(PassName(pass)));
   const Shape shape = plan.mask.shape();
   const BlockShape block = compiled->block;
   if (block.q < 1 || block.kv < 1 || shape.q_len % block.q != 0 || shape.kv_len % block.kv != 0) {
@@ -106,7 +130,8 @@ std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass) {
       counts.partial += value == 1;
       counts.full += value == 2;
     }
-    counts.empty = tables.q_blocks * tables.kv_blocks - counts.visited();
+    counts.empty = CountGrid(tables.q_blocks, tables.kv_blocks) - counts.visited();
+    if (counts.empty < 0) ThrowDamaged(pass, "expected each block once in block_mask");
   }
   std::vector<BlockCounts> by_head;
   by_head.reserve(static_cast<size_t>(tables.num_heads));
@@ -119,8 +144,7 @@ std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass) {
 BlockClassGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head) {
   const PassTables tables(plan, pass);
   CheckHead(plan, head);
-  BlockClassGrid grid{tables.q_blocks, tables.kv_blocks, {}};
-  grid.classes.resize(static_cast<size_t>(grid.q_blocks * grid.kv_blocks), BlockClass::kEmpty);
+  BlockClassGrid grid = MakeGrid(tables.q_blocks, tables.kv_blocks);
   const int64_t leading = tables.Leading(head);
   for (int64_t row = 0; row < tables.block_mask->shape()[1]; ++row) {
     for (int64_t column = 0; column < tables.block_mask->shape()[2]; ++column) {
@@ -146,60 +170,123 @@ BlockClassGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head) {
   return grid;
 }
 
-BlockClassGrid LayOutTokamaxBlocks(const Plan& plan, Pass pass) {
-  if (!plan.tokamax_pass(pass)) {
-    throw Error(
-        ErrorCode::kInvalidArgument,
-        fmt::format("[statistics] expected a plan with the pass tokamax/{}, got one without",
-                    PassName(pass)));
-  }
-  const TokamaxPassOptions& options = plan.tokamax_pass(pass)->options;
-  const TokamaxMaskInfo& info = plan.tokamax_pass(pass)->info;
-  const Shape shape = plan.mask.shape();
-  const bool is_dkv = pass == Pass::kDkv;
-  const auto require = [&](bool holds, const char* what) {
+namespace {
+
+/// The lists of one pass in tokamax's dialect, checked to be such as this plan can have.
+struct TokamaxLists {
+  const TokamaxPassOptions& options;
+  const TokamaxMaskInfo& info;
+  Pass pass;
+  int64_t q_blocks = 0, kv_blocks = 0, shards = 0;
+
+  TokamaxLists(const Plan& plan, Pass which);
+
+  void Require(bool holds, const char* what) const {
     if (!holds) ThrowDamaged(pass, fmt::format("expected {} in tokamax's lists", what));
+  }
+  bool names_blocks() const { return info.active_rows && info.active_cols; }
+
+  /// Calls visit(shard, number in the shard, index in the lists, class) for all but padding.
+  template <typename Visit>
+  void ForEach(const Visit& visit) const {
+    const Array& classes = *info.block_mask;
+    const int64_t longest = classes.size() / shards;
+    for (int64_t i = 0; i < classes.size(); ++i) {
+      const int64_t value = classes.At(i);
+      if (value == -1) continue;
+      Require(value >= 0 && value <= 2, "a class of -1..2");
+      visit(i / longest, i % longest, i, static_cast<BlockClass>(value));
+    }
+  }
+};
+
+const TokamaxPass& RequireTokamax(const Plan& plan, Pass pass) {
+  if (!plan.tokamax_pass(pass)) ThrowAbsent(plan, fmt::format("tokamax/{}", PassName(pass)));
+  return *plan.tokamax_pass(pass);
+}
+
+TokamaxLists::TokamaxLists(const Plan& plan, Pass which)
+    : options(RequireTokamax(plan, which).options),
+      info(plan.tokamax_pass(which)->info),
+      pass(which) {
+  const Shape shape = plan.mask.shape();
+  const auto divide = [](int64_t length, int64_t count, int64_t block) {
+    return count >= 1 && block >= 1 && length % count == 0 && length / count % block == 0;
   };
-  const auto divide = [](int64_t length, int64_t shards, int64_t block) {
-    return shards >= 1 && block >= 1 && length % shards == 0 && length / shards % block == 0;
-  };
-  require(divide(shape.q_len, options.q_seq_shards, options.block.q) &&
+  Require(divide(shape.q_len, options.q_seq_shards, options.block.q) &&
               divide(shape.kv_len, options.kv_seq_shards, options.block.kv),
           "shards and blocks that divide the mask");
-
-  BlockClassGrid grid{shape.q_len / options.block.q, shape.kv_len / options.block.kv, {}};
-  const int64_t blocks = grid.q_blocks * grid.kv_blocks;
+  q_blocks = shape.q_len / options.block.q;
+  kv_blocks = shape.kv_len / options.block.kv;
+  const int64_t blocks = CountGrid(q_blocks, kv_blocks);
+  shards = options.q_seq_shards * options.kv_seq_shards;  // No more than there are blocks.
   if (!info.block_mask) {
-    grid.classes.assign(static_cast<size_t>(blocks), BlockClass::kFull);
+    Require(!info.active_rows && !info.active_cols && !info.num_active_blocks && !info.mask_next,
+            "no other list without block_mask");
+    return;
+  }
+  const int64_t size = info.block_mask->size();
+  Require(size % shards == 0 &&
+              (names_blocks() ? info.active_rows->size() == size && info.active_cols->size() == size
+                              : size == blocks),
+          "an entry for every visit");
+  if (!info.num_active_blocks) return;
+  std::vector<int64_t> visits(static_cast<size_t>(shards));
+  ForEach(
+      [&](int64_t shard, int64_t, int64_t, BlockClass) { ++visits[static_cast<size_t>(shard)]; });
+  Require(info.num_active_blocks->ToInt64() == visits, "as many visits as num_active_blocks says");
+}
+
+}  // namespace
+
+BlockCounts CountTokamaxBlocks(const Plan& plan, Pass pass) {
+  const TokamaxLists lists(plan, pass);
+  const int64_t blocks = CountGrid(lists.q_blocks, lists.kv_blocks);
+  if (!lists.info.block_mask) return {0, 0, blocks};
+  BlockCounts counts;
+  lists.ForEach([&](int64_t, int64_t, int64_t, BlockClass block_class) {
+    counts.partial += block_class == BlockClass::kPartial;
+    counts.full += block_class == BlockClass::kFull;
+  });
+  counts.empty = blocks - counts.visited();
+  lists.Require(counts.empty >= 0, "each block once");
+  return counts;
+}
+
+BlockClassGrid LayOutTokamaxBlocks(const Plan& plan, Pass pass) {
+  const TokamaxLists lists(plan, pass);
+  BlockClassGrid grid = MakeGrid(lists.q_blocks, lists.kv_blocks);
+  if (!lists.info.block_mask) {
+    std::ranges::fill(grid.classes, BlockClass::kFull);
     return grid;
   }
-  grid.classes.resize(static_cast<size_t>(blocks), BlockClass::kEmpty);
-  const Array& classes = *info.block_mask;
-  const int64_t shards = options.q_seq_shards * options.kv_seq_shards;
-  const bool names_blocks = info.active_rows && info.active_cols;
-  require(
-      classes.size() % shards == 0 && (names_blocks ? info.active_rows->size() == classes.size() &&
-                                                          info.active_cols->size() == classes.size()
-                                                    : classes.size() == blocks),
-      "an entry for every visit");
   // Rows and columns of a shard's grid, which dkv has transposed.
-  const int64_t q_size = grid.q_blocks / options.q_seq_shards;
-  const int64_t kv_size = grid.kv_blocks / options.kv_seq_shards;
+  const bool is_dkv = pass == Pass::kDkv;
+  const int64_t q_size = grid.q_blocks / lists.options.q_seq_shards;
+  const int64_t kv_size = grid.kv_blocks / lists.options.kv_seq_shards;
   const int64_t rows = is_dkv ? kv_size : q_size, columns = is_dkv ? q_size : kv_size;
-  const int64_t longest = classes.size() / shards;
-  for (int64_t i = 0; i < classes.size(); ++i) {
-    const int64_t value = classes.At(i);
-    if (value == -1) continue;  // Padding.
-    const int64_t shard = i / longest, visit = i % longest;
-    const int64_t row = names_blocks ? info.active_rows->At(i) : visit / columns;
-    const int64_t column = names_blocks ? info.active_cols->At(i) : visit % columns;
-    require(value >= 0 && value <= 2, "a class of -1..2");
-    require(row >= 0 && row < rows && column >= 0 && column < columns, "blocks of the shard");
-    const int64_t q = shard / options.kv_seq_shards * q_size + (is_dkv ? column : row);
-    const int64_t kv = shard % options.kv_seq_shards * kv_size + (is_dkv ? row : column);
-    grid.classes[static_cast<size_t>(q * grid.kv_blocks + kv)] = static_cast<BlockClass>(value);
-  }
+  lists.ForEach([&](int64_t shard, int64_t visit, int64_t i, BlockClass block_class) {
+    const int64_t row = lists.names_blocks() ? lists.info.active_rows->At(i) : visit / columns;
+    const int64_t column = lists.names_blocks() ? lists.info.active_cols->At(i) : visit % columns;
+    lists.Require(row >= 0 && row < rows && column >= 0 && column < columns, "blocks of the shard");
+    const int64_t q = shard / lists.options.kv_seq_shards * q_size + (is_dkv ? column : row);
+    const int64_t kv = shard % lists.options.kv_seq_shards * kv_size + (is_dkv ? row : column);
+    BlockClass& there = grid.classes[static_cast<size_t>(q * grid.kv_blocks + kv)];
+    lists.Require(there == BlockClass::kEmpty, "each block once");
+    there = block_class;
+  });
   return grid;
+}
+
+std::vector<std::string> PassPaths(const Plan& plan) {
+  std::vector<std::string> paths;
+  for (const Pass pass : kAllPasses) {
+    if (plan.pass(pass)) paths.emplace_back(PassName(pass));
+  }
+  for (const Pass pass : kTokamaxPasses) {
+    if (plan.tokamax_pass(pass)) paths.push_back(fmt::format("tokamax/{}", PassName(pass)));
+  }
+  return paths;
 }
 
 PassGrid LayOutBlocks(const Plan& plan, std::string_view path, int64_t head) {

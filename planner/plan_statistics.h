@@ -3,6 +3,7 @@
 // What a plan's tables say about the grid of blocks: its classes, laid out and counted.
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -35,8 +36,14 @@ struct BlockClassGrid {
   }
 };
 
+/// The passes of a plan under the names that plan files give them, in the order "fwd", "dq", "dkv",
+/// "tokamax/fwd", "tokamax/dkv".
+std::vector<std::string> PassPaths(const Plan& plan);
+
 /// The counts of each head, [num_heads]. A shrunk table leaves empty blocks out; they count here.
-/// Throws kInvalidArgument when the plan has no such pass, kDamaged when its tables contradict it.
+/// Throws kInvalidArgument when the plan has no such pass, kDamaged when its tables contradict it,
+/// kTooLarge when there are more blocks than 64 bits count (or, to lay them out, than memory
+/// holds).
 std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass);
 
 /// The grid of one head. Its rows are q positions as the mask has them, in every pass; a shrunk
@@ -44,9 +51,9 @@ std::vector<BlockCounts> CountBlocks(const Plan& plan, Pass pass);
 /// kInvalidArgument for a head that is not in [0, num_heads).
 BlockClassGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head);
 
-/// The grid of a pass in tokamax's dialect, the same for every head; without lists all blocks are
-/// full. Throws kInvalidArgument when the plan has no such pass, kDamaged when its lists contradict
-/// it.
+/// The same for a pass in tokamax's dialect, whose heads are all alike. Without lists all blocks
+/// are full.
+BlockCounts CountTokamaxBlocks(const Plan& plan, Pass pass);
 BlockClassGrid LayOutTokamaxBlocks(const Plan& plan, Pass pass);
 
 /// A pass's grid, and the shape of its blocks.

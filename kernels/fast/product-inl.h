@@ -36,6 +36,9 @@ HWY_INLINE int64_t PanelWidth() { return kVectors * static_cast<int64_t>(hn::Lan
 struct Overwrite {
   HWY_INLINE V32 operator()(const float*, int) const { return hn::Zero(F32()); }
 };
+struct AddTo {
+  HWY_INLINE V32 operator()(const float* out, int) const { return hn::Load(F32(), out); }
+};
 /// Scales column by column, then adds.
 struct ScaleAndAdd {
   V32 scale[kVectors];

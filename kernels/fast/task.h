@@ -3,8 +3,9 @@
 // What the tasks of fast mode have in common: rows in memory, and what they see. Private to
 // kernels/.
 
+#include <cstddef>
 #include <cstdint>
-#include <span>
+#include <type_traits>
 
 #include "splashmask/kernels/tensor.h"
 
@@ -19,6 +20,19 @@ struct BasicRows {
 };
 using Rows = BasicRows<const void>;
 using OutputRows = BasicRows<void>;
+
+/// Those of one head of one sequence, from a row on.
+template <typename RowsType, typename Data>
+RowsType RowsOf(const BasicTensor<Data>& tensor, int64_t batch, int64_t head, int64_t first_row) {
+  using Bytes = std::conditional_t<std::is_const_v<Data>, const std::byte, std::byte>;
+  return {static_cast<Bytes*>(tensor.data) +
+              tensor.Offset(batch, head, first_row, 0) * FloatSize(tensor.type),
+          tensor.type, tensor.strides.length, tensor.strides.dim};
+}
+
+/// Rows of q in a task: so many that a tile of k and v, read once, serves many of them, and so few
+/// that the state of all stays in the second cache.
+constexpr int64_t kRowsPerTask = 256;
 
 /// The cells of a tile.
 class TileCells {

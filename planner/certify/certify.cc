@@ -84,6 +84,10 @@ Certificate CertifyPlan(const Plan& plan, const Progress& progress) {
   for (const auto& [block, times] : readings) {
     rows += shape.q_len / block.first * std::ssize(programs) * times;
   }
+  for (const Job& job : jobs) {
+    if (!job.is_tokamax) continue;
+    rows += TokamaxWalk::Rows(shape, plan.tokamax_pass(job.pass)->options, job.pass == Pass::kDkv);
+  }
 
   Certificate certificate;
   RowProgress row_progress(progress, rows);

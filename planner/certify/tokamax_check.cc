@@ -29,7 +29,7 @@ TokamaxCheck::TokamaxCheck(const TokamaxPass& pass, bool is_dkv, const HeadEntri
       progress_(progress),
       is_dkv_(is_dkv),
       leaf_(ComputedByKernel(heads, /*simplify=*/false)),
-      walk_(grid.truth, pass.options, is_dkv) {}
+      walk_(grid.truth, pass.options, is_dkv, progress) {}
 
 std::optional<Mismatch> TokamaxCheck::Run() {
   const TokamaxMaskInfo& info = pass_.info;

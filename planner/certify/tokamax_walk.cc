@@ -2,10 +2,17 @@
 #include "splashmask/planner/certify/tokamax_walk.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace splashmask::certify {
 
-TokamaxWalk::TokamaxWalk(const BlockTruth& truth, const TokamaxPassOptions& options, bool is_dkv)
+int64_t TokamaxWalk::Rows(Shape shape, const TokamaxPassOptions& options, bool is_dkv) {
+  return is_dkv ? shape.kv_len / options.block.kv * options.q_seq_shards
+                : shape.q_len / options.block.q * options.kv_seq_shards;
+}
+
+TokamaxWalk::TokamaxWalk(const BlockTruth& truth, const TokamaxPassOptions& options, bool is_dkv,
+                         RowProgress& progress)
     : truth_(truth),
       is_dkv_(is_dkv),
       dynamic_grid_(options.return_dynamic_grid),
@@ -16,27 +23,30 @@ TokamaxWalk::TokamaxWalk(const BlockTruth& truth, const TokamaxPassOptions& opti
     is_full_ = truth.ClassOf(index) == BlockClass::kFull;
   }
   if (is_full_) return;
-  // Twice: the longest shard first, so that the visits are stored once.
+  std::vector<std::vector<int64_t>> shards;
   size_t longest = 0;
   for (int64_t q0 = 0; q0 < truth.q_blocks(); q0 += q_size_) {
     for (int64_t kv0 = 0; kv0 < truth.kv_blocks(); kv0 += kv_size_) {
-      const size_t count = VisitsOfShard(q0, kv0).size();
-      counts_.push_back(static_cast<int32_t>(count));
-      longest = std::max(longest, count);
+      shards.push_back(VisitsOfShard(q0, kv0, progress));
+      counts_.push_back(static_cast<int32_t>(shards.back().size()));
+      longest = std::max(longest, shards.back().size());
     }
   }
-  visits_.reserve(longest * counts_.size());
-  for (int64_t q0 = 0; q0 < truth.q_blocks(); q0 += q_size_) {
-    for (int64_t kv0 = 0; kv0 < truth.kv_blocks(); kv0 += kv_size_) {
-      const std::vector<int64_t> visits = VisitsOfShard(q0, kv0);
-      visits_.insert(visits_.end(), visits.begin(), visits.end());
-      visits_.insert(visits_.end(), longest - visits.size(), -1);
-    }
+  for (std::vector<int64_t>& visits : shards) visits.resize(longest, -1);
+  if (shards.size() == 1) {
+    visits_ = std::move(shards.front());
+    return;
+  }
+  visits_.reserve(longest * shards.size());
+  for (std::vector<int64_t>& visits : shards) {
+    visits_.insert(visits_.end(), visits.begin(), visits.end());
+    visits = {};
   }
 }
 
 // `q0`, `kv0`: the first blocks of the shard.
-std::vector<int64_t> TokamaxWalk::VisitsOfShard(int64_t q0, int64_t kv0) const {
+std::vector<int64_t> TokamaxWalk::VisitsOfShard(int64_t q0, int64_t kv0,
+                                                RowProgress& progress) const {
   std::vector<int64_t> visits;
   const auto add = [&](int64_t q, int64_t kv) {
     const int64_t index = truth_.Index({0, q0 + q, kv0 + kv});
@@ -50,10 +60,12 @@ std::vector<int64_t> TokamaxWalk::VisitsOfShard(int64_t q0, int64_t kv0) const {
       for (int64_t q = 0; q < q_size_; ++q) any |= add(q, kv);
       // A row without a visible block visits its first one, to write zeros.
       if (!any) visits.push_back(truth_.Index({0, q0, kv0 + kv}));
+      progress.FinishRow();
     }
   } else {
     for (int64_t q = 0; q < q_size_; ++q) {
       for (int64_t kv = 0; kv < kv_size_; ++kv) add(q, kv);
+      progress.FinishRow();
     }
   }
   return visits;

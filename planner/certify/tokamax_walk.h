@@ -17,7 +17,11 @@ namespace splashmask::certify {
 class TokamaxWalk {
  public:
   /// Needs a truth of one mask. The blocks and shards of `options` divide its shape.
-  TokamaxWalk(const BlockTruth& truth, const TokamaxPassOptions& options, bool is_dkv);
+  TokamaxWalk(const BlockTruth& truth, const TokamaxPassOptions& options, bool is_dkv,
+              RowProgress& progress);
+
+  /// What it tells `progress`: rows of all shards.
+  static int64_t Rows(Shape shape, const TokamaxPassOptions& options, bool is_dkv);
 
   /// Whether every cell is visible: then the lists are absent.
   bool is_full() const { return is_full_; }
@@ -36,7 +40,7 @@ class TokamaxWalk {
   const std::vector<int32_t>& counts() const { return counts_; }
 
  private:
-  std::vector<int64_t> VisitsOfShard(int64_t q0, int64_t kv0) const;
+  std::vector<int64_t> VisitsOfShard(int64_t q0, int64_t kv0, RowProgress& progress) const;
   /// value(block index) of each visit, -1 for padding.
   template <typename Value>
   std::vector<int32_t> List(Value value) const;

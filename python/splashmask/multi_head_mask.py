@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from . import _core
@@ -21,7 +21,7 @@ class MultiHeadMask:
     """One mask for each head, all of one shape.
 
     Args:
-      masks: a non-empty sequence of masks, ours or JAX's.
+      masks: one mask or more, ours or JAX's.
 
     Raises:
       Error: no mask at all, shapes that differ, or something that is no mask of one head.
@@ -29,7 +29,10 @@ class MultiHeadMask:
 
     __slots__ = ("masks",)
 
-    def __init__(self, masks: Sequence[Mask]):
+    def __init__(self, masks: Iterable[Mask]):
+        if isinstance(masks, Mask):
+            raise invalid("[mask] expected a list of masks, got one: MultiHeadMask([mask] * num_heads)")
+        masks = tuple(masks)
         if not masks:
             raise invalid("[mask] expected at least one mask, got none")
         for mask in masks:

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+def _parse(text: str, shape: Shape, num_heads: int, arrays: dict[str, np.ndarray] | None) -> list:
+    if not isinstance(text, str):
+        raise ArgumentTypeError(f"[parse] expected text, got {text!r}")
+    named = {name: as_array(array) for name, array in (arrays or {}).items()}
+    return _core.parse(text, check_shape(shape), num_heads, named)
+
+
 def parse(text: str, shape: Shape, *, arrays: dict[str, np.ndarray] | None = None) -> Mask:
     """Reads the text form of one mask, for example "causal() & local(1024, 0)".
 
@@ -23,10 +30,7 @@ def parse(text: str, shape: Shape, *, arrays: dict[str, np.ndarray] | None = Non
     Raises:
       Error: the text cannot be read; the message points at the column.
     """
-    if not isinstance(text, str):
-        raise ArgumentTypeError(f"[parse] expected text, got {text!r}")
-    named = {name: as_array(array) for name, array in (arrays or {}).items()}
-    heads = _core.parse(text, check_shape(shape), 0, named)
+    heads = _parse(text, shape, 0, arrays)
     if len(heads) != 1:
         raise invalid(f"[parse] expected one mask, got a list of {len(heads)}: use parse_heads")
     return wrap(heads[0])
@@ -36,6 +40,5 @@ def parse_heads(text: str, shape: Shape, num_heads: int = 0, *,
                 arrays: dict[str, np.ndarray] | None = None) -> MultiHeadMask:
     """Reads "[causal() * 8, local(1023, 0) * 24]", or one mask for all of `num_heads` (0: as many
     as the text says). Otherwise as `parse`."""
-    named = {name: as_array(array) for name, array in (arrays or {}).items()}
-    heads = _core.parse(text, check_shape(shape), as_int("num_heads", num_heads), named)
+    heads = _parse(text, shape, as_int("num_heads", num_heads), arrays)
     return MultiHeadMask([wrap(head) for head in heads])

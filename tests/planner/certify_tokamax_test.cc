@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "splashmask/masks/error.h"
 #include "splashmask/masks/print.h"
 #include "tests/planner/certify_support.h"
 #include "tests/support/expect_error.h"
@@ -105,6 +107,25 @@ TEST(CertifyTokamaxTest, EmptyLinesAreReported) {
   const Certificate certificate = Certify(plan, {.threads = 1});
   ASSERT_EQ(1, std::ssize(certificate.empty));
   EXPECT_EQ((EmptyRanges{{0, 3}, {5, 12}}), certificate.empty[0].rows);
+}
+
+TEST(CertifyTokamaxTest, StopsWhenToldAndTellsHowFar) {
+  const Mask mask = Mask::Causal({48, 48});
+  TokamaxOptions options = Options({1, 1}, false);
+  options.return_dynamic_grid = false;
+  Plan plan{MultiHeadMask(mask, 1), {}, {}, {}, {}};
+  plan.tokamax_fwd = NaiveTokamax(mask, options);
+  std::atomic<bool> stop = false;
+  double told = 0;
+  CertifyOptions certify{.threads = 1, .progress = {}};
+  certify.progress.stop = &stop;
+  certify.progress.report = [&](double done) {
+    EXPECT_GE(done, told);
+    told = done;
+    if (done > 0.75) stop = true;  // Cells are half of the rows; then come the lists.
+  };
+  EXPECT_THROW(Certify(plan, certify), Error);
+  EXPECT_LT(told, 1);
 }
 
 // ---- Alterations.

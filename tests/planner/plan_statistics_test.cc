@@ -196,6 +196,15 @@ TEST(PlanStatisticsTest, RefusesTokamaxListsThatContradictThePlan) {
   });
   damaged("an entry for every visit", true,
           [](TokamaxPass& pass) { pass.info.active_cols = Array::FromVector(std::vector{0}); });
+  damaged("no other list without block_mask", true,
+          [](TokamaxPass& pass) { pass.info.block_mask.reset(); });
+  damaged("as many visits as num_active_blocks says", true, [&](TokamaxPass& pass) {
+    pass.info.num_active_blocks = changed(pass.info.num_active_blocks, 99);
+  });
+  damaged("each block once", true, [&](TokamaxPass& pass) {
+    pass.info.active_cols = changed(pass.info.active_cols, 0);
+    pass.info.active_rows = changed(pass.info.active_rows, 0);
+  });
   damaged("a class of -1..2", true,
           [&](TokamaxPass& pass) { pass.info.block_mask = changed(pass.info.block_mask, 3); });
   for (int32_t block : {-1, 8}) {
@@ -208,11 +217,34 @@ TEST(PlanStatisticsTest, RefusesTokamaxListsThatContradictThePlan) {
   }
 }
 
+// As small files can claim it.
+TEST(PlanStatisticsTest, RefusesMoreBlocksThanThereCanBe) {
+  const int64_t length = int64_t{1} << 32;
+  Plan plan{MultiHeadMask(Mask::Full({length, length}), 1), {}, {}, {}, {}};
+  plan.tokamax_fwd.emplace().options.block = {1, 1};
+  const std::string beyond = "expected blocks that 64 bits count, got 4294967296 x 4294967296";
+  ExpectError(ErrorCode::kTooLarge, beyond, [&] { LayOutTokamaxBlocks(plan, Pass::kFwd); });
+  ExpectError(ErrorCode::kTooLarge, beyond, [&] { CountTokamaxBlocks(plan, Pass::kFwd); });
+  plan.tokamax_fwd->options.block = {1, 1 << 10};
+  EXPECT_EQ(int64_t{1} << 54, CountTokamaxBlocks(plan, Pass::kFwd).full);
+  ExpectError(ErrorCode::kTooLarge, "expected a grid of blocks that fits in memory",
+              [&] { LayOutTokamaxBlocks(plan, Pass::kFwd); });
+  plan.fwd.emplace().block = {1, 1};
+  plan.mask = MultiHeadMask(Mask::Full({4, int64_t{1} << 62}), 1);
+  Table table(DType::kInt8, {1, 4, 1});
+  for (int64_t i = 0; i < 4; ++i) table.Set(i, 0);
+  plan.fwd->info.block_mask = plan.fwd->info.data_next = table;
+  const std::string also = "expected blocks that 64 bits count, got 4 x 4611686018427387904";
+  ExpectError(ErrorCode::kTooLarge, also, [&] { CountBlocks(plan, Pass::kFwd); });
+  ExpectError(ErrorCode::kTooLarge, also, [&] { LayOutBlocks(plan, Pass::kFwd, 0); });
+}
+
 TEST(PlanStatisticsTest, NamesOfPasses) {
   const Plan jax = LocalPlan(true), tokamax = TokamaxPlan(Mask::Causal({12, 24}), true);
-  ExpectError(ErrorCode::kInvalidArgument, "got one without",
+  EXPECT_EQ((std::vector<std::string>{"fwd", "dq", "dkv"}), PassPaths(jax));
+  ExpectError(ErrorCode::kInvalidArgument, "the pass tokamax/fwd, got one with fwd, dq, dkv",
               [&] { LayOutBlocks(jax, "tokamax/fwd", 0); });
-  ExpectError(ErrorCode::kInvalidArgument, "got one with none",
+  ExpectError(ErrorCode::kInvalidArgument, "the pass fwd, got one with tokamax/fwd, tokamax/dkv",
               [&] { LayOutBlocks(tokamax, "fwd", 0); });
   ExpectError(ErrorCode::kInvalidArgument, "expected a head in 0..1, got 2",
               [&] { LayOutBlocks(tokamax, "tokamax/dkv", 2); });

@@ -12,6 +12,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as jax_masks
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as jax_info
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from untouched import untouched
 
 import splashmask as sm
 import splashmask.jax as smj
@@ -194,22 +195,16 @@ def test_vmap():
         np.testing.assert_allclose(one, kernel(*parts), rtol=1e-5, atol=1e-5)
 
 
-def no_process_mask(*_, **__):
-    raise AssertionError("JAX's own _process_mask was called")
-
-
 def test_patched_code_that_calls_jax(monkeypatch):
     heads = jax_masks.MultiHeadMask([window(jax_masks)] * 2)
     options = dict(block_sizes=block_sizes(), interpret=True, head_shards=1, q_seq_shards=1)
     q, k, v, do = inputs(2, 2)
     want = run(jax_kernel.make_splash_mha(heads, **options), q, k, v, do)
     original = jax_info.process_mask
-    monkeypatch.setattr(jax_info, "_process_mask", no_process_mask)
-
     user = types.ModuleType("has_imported_the_names")
     user.process_mask, user.dkv = jax_info.process_mask, jax_info.process_mask_dkv
     monkeypatch.setitem(sys.modules, user.__name__, user)
-    with smj.patched():
+    with untouched(jax_info), smj.patched():
         with smj.patched():
             assert user.process_mask is jax_info.process_mask is not original
         info, _ = user.process_mask(heads, (128, 128))
@@ -220,13 +215,17 @@ def test_patched_code_that_calls_jax(monkeypatch):
     assert_identical(want, got)
 
 
-def test_nothing_falls_back_to_jax(monkeypatch):
-    monkeypatch.setattr(jax_info, "_process_mask", no_process_mask)
-    monkeypatch.setattr(jax_info, "process_mask", no_process_mask)
-    monkeypatch.setattr(jax_info, "process_mask_dkv", no_process_mask)
+def test_nothing_falls_back_to_jax():
     for make in (causal, window, reordered):
-        smj.make_splash_mha_single_device(jax_masks.MultiHeadMask([make(jax_masks)] * 2),
-                                          block_sizes=block_sizes(), interpret=True)
+        with untouched(jax_info):
+            smj.make_splash_mha_single_device(jax_masks.MultiHeadMask([make(jax_masks)] * 2),
+                                              block_sizes=block_sizes(), interpret=True)
+
+
+def test_a_call_of_jax_is_seen():
+    with pytest.raises(AssertionError, match="_process_mask was called"):
+        with untouched(jax_info):
+            jax_info.process_mask(jax_masks.MultiHeadMask([causal(jax_masks)]), (128, 128))
 
 
 def test_dynamic_masks():

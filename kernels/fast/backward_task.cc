@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/kernels/fast/backward_task.h"
+
+#include <algorithm>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "splashmask/kernels/fast/backward_task.cc"
+#include <hwy/foreach_target.h>  // IWYU pragma: keep
+
+#include <hwy/highway.h>
+
+#include "splashmask/kernels/fast/exp-inl.h"
+#include "splashmask/kernels/fast/product-inl.h"
+#include "splashmask/kernels/fast/tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace splashmask::fast::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// What both passes need of the rows that share a panel.
+struct BackwardPanel {
+  PanelRows rows;
+  float* q;               // [dim][width], transposed.
+  float* d_out;           // [dim_v][width], transposed.
+  float *logsumexp, *di;  // [width]; +inf for rows that see nothing, so that weights are 0.
+
+  static int64_t Size(int64_t dim, int64_t dim_v) {
+    return (dim + dim_v + 2) * PanelWidth() + PanelRows::Size();
+  }
+
+  BackwardPanel(float* memory, int64_t dim, int64_t dim_v, int64_t first, int64_t count) {
+    const int64_t width = PanelWidth();
+    q = memory;
+    d_out = q + dim * width;
+    logsumexp = d_out + dim_v * width;
+    di = logsumexp + width;
+    rows = PanelRows(di + width, first, count);
+  }
+
+  void Fill(const QRows& all, int64_t dim, int64_t dim_v) const {
+    Transpose(all.q, rows.first, rows.count, dim, q);
+    Transpose(all.d_out, rows.first, rows.count, dim_v, d_out);
+    for (int64_t i = 0; i < PanelWidth(); ++i) {
+      const int64_t row = rows.first + std::min(i, rows.count - 1);
+      const bool is_there = i < rows.count && all.logsumexp[row] != -kInfinity;
+      logsumexp[i] = is_there ? all.logsumexp[row] : kInfinity;
+      di[i] = is_there ? all.di[row] : 0;
+    }
+    rows.Fill(all.mask);
+  }
+};
+
+// Weights, and the gradients of the uncapped logits, of one tile.
+class Gradients {
+ public:
+  Gradients(float soft_cap, Scratch& scratch)
+      : soft_cap_(soft_cap),
+        weights_(scratch.Take(kTile * PanelWidth())),
+        d_logits_(scratch.Take(kTile * PanelWidth())) {}
+  static int64_t ScratchSize() { return 2 * kTile * PanelWidth(); }
+
+  // `k`, `v`: from the tile's first position on.
+  void Compute(const BackwardPanel& panel, const TileMask& mask, bool masked, const Floats& k,
+               const Floats& v, int64_t dim, int64_t dim_v, int64_t kv, int64_t count) {
+    Product(k.data, k.row, k.dim, count, panel.q, dim, weights_, Overwrite());
+    if (soft_cap_ != 0) Cap(soft_cap_, count, weights_);
+    if (masked) mask.Hide(panel.rows, kv, count, weights_);
+    Product(v.data, v.row, v.dim, count, panel.d_out, dim_v, d_logits_, Overwrite());
+    const F32 d;
+    const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+    const V32 one = hn::Set(d, 1.0f), inverse_cap = hn::Set(d, soft_cap_ == 0 ? 0 : 1 / soft_cap_);
+    for (int i = 0; i < kVectors; ++i) {
+      const V32 logsumexp = hn::Load(d, panel.logsumexp + i * lanes);
+      const V32 di = hn::Load(d, panel.di + i * lanes);
+      for (int64_t at = i * lanes; at < count * PanelWidth(); at += PanelWidth()) {
+        const V32 logit = hn::Load(d, weights_ + at);
+        const V32 weight = ExpOfNegative(d, hn::Sub(logit, logsumexp));
+        V32 gradient = hn::Mul(weight, hn::Sub(hn::Load(d, d_logits_ + at), di));
+        if (soft_cap_ != 0) {
+          const V32 tanh = hn::Mul(logit, inverse_cap);
+          gradient = hn::Mul(gradient, hn::NegMulAdd(tanh, tanh, one));
+        }
+        // What is not seen adds nothing, whatever it is.
+        gradient = hn::IfThenZeroElse(hn::Eq(weight, hn::Zero(d)), gradient);
+        hn::Store(weight, d, weights_ + at);
+        hn::Store(gradient, d, d_logits_ + at);
+      }
+    }
+  }
+
+  const float* weights() const { return weights_; }    // [count][width]
+  const float* d_logits() const { return d_logits_; }  // [count][width]
+
+ private:
+  const float soft_cap_;
+  float* const weights_;
+  float* const d_logits_;
+};
+
+// ---- dq
+
+class Dq {
+ public:
+  Dq(const DqTask& task, Scratch scratch)
+      : task_(task),
+        mask_(task.rows.mask, scratch),
+        gradients_(task.soft_cap, scratch),
+        k_tile_(scratch.Take(kTile * task.dim)),
+        v_tile_(scratch.Take(kTile * task.dim_v)),
+        dq_(scratch.Take(panel_count() * task.dim * width_)),
+        panels_(scratch.Take(panel_count() * BackwardPanel::Size(task.dim, task.dim_v))) {}
+
+  static int64_t ScratchSize(int64_t rows, int64_t dim, int64_t dim_v) {
+    const int64_t width = PanelWidth(), panels = (rows + width - 1) / width;
+    return 2 * kTile + Gradients::ScratchSize() + kTile * (dim + dim_v) + panels * dim * width +
+           panels * BackwardPanel::Size(dim, dim_v) + 7 * 16;
+  }
+
+  void Run() {
+    for (int64_t i = 0; i < panel_count(); ++i) {
+      PanelAt(i).Fill(task_.rows, task_.dim, task_.dim_v);
+    }
+    std::fill_n(dq_, panel_count() * task_.dim * width_, 0.0f);
+    for (const Visit& visit : task_.visits) {
+      for (int64_t begin = 0; begin < visit.kv_count; begin += kTile) {
+        RunTile(visit, visit.kv_begin + begin, std::min(kTile, visit.kv_count - begin));
+      }
+    }
+    for (int64_t row = 0; row < task_.rows.count; ++row) {
+      const float* const dq = dq_ + row / width_ * task_.dim * width_ + row % width_;
+      for (int64_t d = 0; d < task_.dim; ++d) SetAt(task_.dq, row, d, dq[d * width_]);
+    }
+  }
+
+ private:
+  int64_t panel_count() const { return (task_.rows.count + width_ - 1) / width_; }
+  BackwardPanel PanelAt(int64_t index) const {
+    return {panels_ + index * BackwardPanel::Size(task_.dim, task_.dim_v), task_.dim, task_.dim_v,
+            index * width_, std::min(width_, task_.rows.count - index * width_)};
+  }
+
+  void RunTile(const Visit& visit, int64_t kv, int64_t count) {
+    Floats k, v;
+    int finite = -1;  // Whether all of k in the tile is finite; -1: nobody asked.
+    for (int64_t i = 0; i < panel_count(); ++i) {
+      const BackwardPanel panel = PanelAt(i);
+      const TileMask::Seen seen = mask_.Look(panel.rows, visit, kv, count);
+      if (seen == TileMask::Seen::kNothing) continue;
+      if (k.data == nullptr) {
+        k = Widen(task_.k, kv, count, task_.dim, k_tile_);
+        v = Widen(task_.v, kv, count, task_.dim_v, v_tile_);
+      }
+      const bool masked = seen == TileMask::Seen::kSomething;
+      gradients_.Compute(panel, mask_, masked, k, v, task_.dim, task_.dim_v, kv, count);
+      if (masked && finite < 0) finite = AllFinite(k, count, task_.dim);
+      float* const dq = dq_ + i * task_.dim * width_;
+      const float* const d_logits = gradients_.d_logits();
+      if (!masked || finite != 0) {
+        Product(k.data, k.dim, k.row, task_.dim, d_logits, count, dq, AddTo());
+      } else {
+        ProductOfSeen(k.data, k.dim, k.row, task_.dim, d_logits, count, dq, AddTo());
+      }
+    }
+  }
+
+  const int64_t width_ = PanelWidth();
+  const DqTask& task_;
+  TileMask mask_;
+  Gradients gradients_;
+  float *const k_tile_, *const v_tile_;  // Widened: [kTile][dim], [kTile][dim_v].
+  float* const dq_;                      // [panel][dim][width], transposed.
+  float* const panels_;
+};
+
+// ---- dk and dv
+
+class Dkv {
+ public:
+  Dkv(const DkvTask& task, Scratch scratch)
+      : task_(task),
+        gradients_(task.soft_cap, scratch),
+        cells_(scratch.Take(2 * kTile)),
+        k_(scratch.Take(task.kv_count * task.dim)),
+        v_(scratch.Take(task.kv_count * task.dim_v)),
+        dk_(scratch.Take(Padded(task.dim) * task.kv_count)),
+        dv_(scratch.Take(Padded(task.dim_v) * task.kv_count)),
+        q_rows_(scratch.Take(Padded(task.dim) * width_)),
+        d_out_rows_(scratch.Take(Padded(task.dim_v) * width_)),
+        panel_(scratch.Take(BackwardPanel::Size(task.dim, task.dim_v))) {}
+
+  static int64_t ScratchSize(int64_t kv_count, int64_t dim, int64_t dim_v) {
+    const int64_t padded = Padded(dim) + Padded(dim_v);
+    return Gradients::ScratchSize() + 2 * kTile + kv_count * (dim + dim_v) + padded * kv_count +
+           padded * PanelWidth() + BackwardPanel::Size(dim, dim_v) + 10 * 16;
+  }
+
+  void Run() {
+    std::fill_n(dk_, Padded(task_.dim) * task_.kv_count, 0.0f);
+    std::fill_n(dv_, Padded(task_.dim_v) * task_.kv_count, 0.0f);
+    const Floats k = Widen(task_.k, task_.kv_begin, task_.kv_count, task_.dim, k_);
+    const Floats v = Widen(task_.v, task_.kv_begin, task_.kv_count, task_.dim_v, v_);
+    for (const QVisit& visit : task_.visits) {
+      for (int64_t first = 0; first < visit.rows.count; first += width_) {
+        RunPanel(
+            visit,
+            {panel_, task_.dim, task_.dim_v, first, std::min(width_, visit.rows.count - first)}, k,
+            v);
+      }
+    }
+    Finish(dk_, task_.dim, task_.dk);
+    Finish(dv_, task_.dim_v, task_.dv);
+  }
+
+ private:
+  // The head's dimension in whole panels, side by side.
+  static int64_t Padded(int64_t dim) {
+    return (dim + PanelWidth() - 1) / PanelWidth() * PanelWidth();
+  }
+
+  // Rows as they are, [dim / width][rows][width]; 0 beyond the dimension.
+  void CopyRows(const Rows& rows, const PanelRows& of, int64_t dim, float* out) const {
+    for (int64_t i = 0; i < of.count; ++i) {
+      for (int64_t d = 0; d < Padded(dim); ++d) {
+        out[(d / width_ * width_ + i) * width_ + d % width_] =
+            d < dim ? At(rows, of.first + i, d) : 0.0f;
+      }
+    }
+  }
+
+  void RunPanel(const QVisit& visit, const BackwardPanel& panel, const Floats& k, const Floats& v) {
+    bool is_filled = false;
+    int finite = -1;  // Whether q and d_out of the panel are; -1: nobody asked.
+    Scratch cells(cells_);
+    TileMask mask(visit.rows.mask, cells);
+    for (int64_t begin = 0; begin < task_.kv_count; begin += kTile) {
+      const int64_t kv = task_.kv_begin + begin, count = std::min(kTile, task_.kv_count - begin);
+      if (!is_filled) {
+        panel.Fill(visit.rows, task_.dim, task_.dim_v);
+        CopyRows(visit.rows.q, panel.rows, task_.dim, q_rows_);
+        CopyRows(visit.rows.d_out, panel.rows, task_.dim_v, d_out_rows_);
+        is_filled = true;
+      }
+      const TileMask::Seen seen = mask.Look(panel.rows, visit.visit, kv, count);
+      if (seen == TileMask::Seen::kNothing) continue;
+      const bool masked = seen == TileMask::Seen::kSomething;
+      gradients_.Compute(panel, mask, masked, {k.data + begin * k.row, k.row, k.dim},
+                         {v.data + begin * v.row, v.row, v.dim}, task_.dim, task_.dim_v, kv, count);
+      if (masked && finite < 0) {
+        finite = AllFinite({panel.q, width_, 1}, task_.dim, width_) &&
+                 AllFinite({panel.d_out, width_, 1}, task_.dim_v, width_);
+      }
+      const bool add_all = !masked || finite != 0;
+      Accumulate(gradients_.weights(), count, d_out_rows_, panel.rows.count, task_.dim_v, add_all,
+                 dv_ + begin * width_);
+      Accumulate(gradients_.d_logits(), count, q_rows_, panel.rows.count, task_.dim, add_all,
+                 dk_ + begin * width_);
+    }
+  }
+
+  // out[position][:] += sum over rows of factors[position][row] * rows[row][:].
+  void Accumulate(const float* factors, int64_t count, const float* rows, int64_t row_count,
+                  int64_t dim, bool add_all, float* out) const {
+    for (int64_t d = 0; d < dim; d += width_) {
+      float* const at = out + d * task_.kv_count;
+      if (add_all) {
+        Product(factors, width_, 1, count, rows + d * width_, row_count, at, AddTo());
+        continue;
+      }
+      for (int64_t c = 0; c < count; ++c) {
+        for (int64_t row = 0; row < row_count; ++row) {
+          const float factor = factors[c * width_ + row];
+          if (factor == 0) continue;
+          for (int64_t i = 0; i < width_; ++i) {
+            at[c * width_ + i] += factor * rows[(d + row) * width_ + i];
+          }
+        }
+      }
+    }
+  }
+
+  void Finish(const float* sums, int64_t dim, const OutputRows& out) const {
+    for (int64_t c = 0; c < task_.kv_count; ++c) {
+      for (int64_t d = 0; d < dim; ++d) {
+        SetAt(out, task_.kv_begin + c, d,
+              sums[(d / width_ * task_.kv_count + c) * width_ + d % width_]);
+      }
+    }
+  }
+
+  const int64_t width_ = PanelWidth();
+  const DkvTask& task_;
+  Gradients gradients_;
+  float* const cells_;
+  float *const k_, *const v_;                // Widened: [kv_count][dim], [kv_count][dim_v].
+  float *const dk_, *const dv_;              // [dim / width][kv_count][width]
+  float *const q_rows_, *const d_out_rows_;  // [dim / width][width][width]
+  float* const panel_;
+};
+
+int64_t DqScratch(int64_t rows, int64_t dim, int64_t dim_v) {
+  return Dq::ScratchSize(rows, dim, dim_v);
+}
+int64_t DkvScratch(int64_t kv_count, int64_t dim, int64_t dim_v) {
+  return Dkv::ScratchSize(kv_count, dim, dim_v);
+}
+void RunDq(const DqTask& task, float* scratch) { Dq(task, Scratch(scratch)).Run(); }
+void RunDkv(const DkvTask& task, float* scratch) { Dkv(task, Scratch(scratch)).Run(); }
+
+}  // namespace splashmask::fast::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace splashmask::fast {
+
+HWY_EXPORT(DqScratch);
+HWY_EXPORT(DkvScratch);
+HWY_EXPORT(RunDq);
+HWY_EXPORT(RunDkv);
+
+int64_t DqScratch(int64_t rows, int64_t dim, int64_t dim_v) {
+  return HWY_DYNAMIC_DISPATCH(DqScratch)(rows, dim, dim_v);
+}
+int64_t DkvScratch(int64_t kv_count, int64_t dim, int64_t dim_v) {
+  return HWY_DYNAMIC_DISPATCH(DkvScratch)(kv_count, dim, dim_v);
+}
+void RunDq(const DqTask& task, float* scratch) { HWY_DYNAMIC_DISPATCH(RunDq)(task, scratch); }
+void RunDkv(const DkvTask& task, float* scratch) { HWY_DYNAMIC_DISPATCH(RunDkv)(task, scratch); }
+
+}  // namespace splashmask::fast
+#endif  // HWY_ONCE

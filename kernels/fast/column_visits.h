@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The tables of dkv, column by column: which rows see something of a kv block. Private to kernels/.
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "splashmask/kernels/fast/block_cells.h"
+#include "splashmask/kernels/fast/row_visits.h"
+#include "splashmask/kernels/fast/task.h"
+#include "splashmask/masks/analysis/analysis.h"
+#include "splashmask/planner/plan.h"
+
+namespace splashmask::fast {
+
+/// One stored block of dkv, which lies transposed.
+class TransposedCells : public TileCells {
+ public:
+  TransposedCells(const PartialMaskBlocks& blocks, int64_t id, int64_t kv_begin)
+      : blocks_(&blocks), id_(id), kv_begin_(kv_begin) {}
+
+  void Draw(int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
+            uint64_t* lanes) const override;
+
+ private:
+  const PartialMaskBlocks* blocks_;
+  int64_t id_, kv_begin_;
+};
+
+/// kv positions of one kv head of one sequence, inside one kv block.
+struct ColumnTask {
+  int64_t batch = 0, kv_head = 0, first = 0, count = 0;
+  int64_t cost = 0;  ///< Positions times blocks that see them.
+};
+
+/// A q block of a head that sees something of a task's positions.
+struct ColumnVisit {
+  int64_t head = 0, first_row = 0, rows = 0;
+  Visit visit;
+  const int32_t *lower = nullptr, *upper = nullptr;  ///< [rows], when the visit is bounded.
+};
+
+struct ColumnWorkspace {
+  std::vector<ColumnVisit> visits;
+  std::deque<TransposedCells> stored;  // Visits point there.
+  std::deque<ComputedCells> computed;
+  std::deque<RowWorkspace> bounds;
+};
+
+class ColumnVisits {
+ public:
+  /// Borrows `plan`, which has a dkv pass.
+  explicit ColumnVisits(const Plan& plan);
+
+  /// The positions of all kv heads, at most `positions` a task, the costly ones first.
+  std::vector<ColumnTask> MakeTasks(int64_t batch, int64_t kv_heads, int64_t positions) const;
+
+  /// Fills workspace->visits, head by head, q block by q block.
+  void Find(const ColumnTask& task, int64_t heads_per_kv_head, ColumnWorkspace* workspace) const;
+
+  BlockShape block() const { return pass_.block; }
+
+ private:
+  int64_t EntryOf(int64_t head) const { return head / heads_per_entry_; }
+
+  const Plan& plan_;
+  const CompiledPass& pass_;
+  int64_t heads_per_entry_, rows_per_shard_, q_blocks_per_shard_;
+  std::unique_ptr<const Analysis> computed_;
+};
+
+}  // namespace splashmask::fast
