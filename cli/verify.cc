@@ -152,9 +152,15 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   options.seal = arguments.ignore_seal ? ReadOptions::Seal::kReport : ReadOptions::Seal::kRequire;
   options.progress = bar.Step("read");
   std::optional<LoadedPlan> loaded;
+  Certificate certificate;
   try {
     loaded = ReadPlan(arguments.file, options);
-  } catch (const Error& error) {
+    certificate = Certify(loaded->plan, {0, bar.Step("certify")});
+  } catch (const Error& thrown) {
+    // Options that cannot belong to the mask are damage here: no plan is written with such.
+    const bool is_damage = loaded && thrown.code() == ErrorCode::kInvalidArgument;
+    const Error error =
+        is_damage ? Error(ErrorCode::kDamaged, arguments.file + ": " + thrown.what()) : thrown;
     if (arguments.json && error.code() == ErrorCode::kDamaged) {
       WriteStdout(ToLine({{"ok", false},
                           {"file", arguments.file},
@@ -162,9 +168,8 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
                           {"error", error.what()},
                           {"mismatch", nullptr}}));
     }
-    throw;
+    throw error;
   }
-  const Certificate certificate = Certify(loaded->plan, {0, bar.Step("certify")});
   bar.Wipe();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

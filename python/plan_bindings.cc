@@ -172,8 +172,11 @@ nb::object Verify(const PlanObject& object, int threads) {
                         wrong.expected, wrong.got, wrong.ToString());
 }
 
-std::string Show(const PlanObject& object, const std::string& pass_name, int64_t head, int width) {
-  const PassGrid shown = LayOutBlocks(object.plan, pass_name, head);
+std::string Show(const PlanObject& object, const std::optional<std::string>& pass_name,
+                 int64_t head, int width) {
+  const std::vector<std::string> paths = PassPaths(object.plan);
+  const std::string path = pass_name ? *pass_name : paths.empty() ? "fwd" : paths.front();
+  const PassGrid shown = LayOutBlocks(object.plan, path, head);
   return DrawPicture(shown.grid, shown.block, {width, Colours::kNone});
 }
 
@@ -291,7 +294,7 @@ void BindPlan(nb::module_& m) {
       .def_static("load", &Load, nb::arg("path"))
       .def("save", &Save, nb::arg("path"), "Returns the plan digest.")
       .def("verify", &Verify, nb::arg("threads") = 0)
-      .def("show", &Show, nb::arg("pass_name"), nb::arg("head"), nb::arg("width"))
+      .def("show", &Show, nb::arg("pass_name").none(), nb::arg("head"), nb::arg("width"))
       .def("pass_tables", &PassTables, nb::arg("pass_name"))
       .def("partial_mask_blocks", &ExpandPartialBlocks, nb::arg("pass_name"))
       .def("tokamax_tables", &TokamaxTables, nb::arg("pass_name"))

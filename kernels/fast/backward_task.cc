@@ -74,7 +74,9 @@ class Gradients {
       const V32 di = hn::Load(d, panel.di + i * lanes);
       for (int64_t at = i * lanes; at < count * PanelWidth(); at += PanelWidth()) {
         const V32 logit = hn::Load(d, weights_ + at);
-        const V32 weight = ExpOfNegative(d, hn::Sub(logit, logsumexp));
+        // What is hidden has no weight, even where logsumexp is NaN.
+        const V32 weight = hn::IfThenZeroElse(hn::Eq(logit, hn::Set(d, -kInfinity)),
+                                              ExpOfNegative(d, hn::Sub(logit, logsumexp)));
         V32 gradient = hn::Mul(weight, hn::Sub(hn::Load(d, d_logits_ + at), di));
         if (soft_cap_ != 0) {
           const V32 tanh = hn::Mul(logit, inverse_cap);

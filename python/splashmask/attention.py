@@ -65,7 +65,7 @@ class SplashAttention:
     def __init__(self, plan: Plan, *, attn_logits_soft_cap: float | None = None, threads: int = 0):
         self.plan = plan
         self._core = _core.Attention(plan._core, attn_logits_soft_cap,
-                                     check_count("threads", threads))
+                                     check_count("threads", threads, bits=32))
 
     def __call__(self, q: Any, k: Any, v: Any, segment_ids: Any = None, sinks: Any = None, *,
                  save_residuals: bool = False, out: np.ndarray | None = None

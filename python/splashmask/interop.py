@@ -86,7 +86,8 @@ def _custom(mask: Any) -> Mask:
         hash(mask)
     except (NotImplementedError, TypeError):
         key, is_value = _Identity(mask), False
-    if hasattr(mask, "mask_function") and hasattr(mask, "q_sequence"):
+    computable = hasattr(mask, "mask_function") and hasattr(mask, "q_sequence")
+    if computable and type(mask).__getitem__.__module__ in _MODULES:  # Its cells are its function's.
         expr = masks.custom_expr(shape, mask.mask_function, None, key, computable=True,
                                  is_value=is_value)
         return _with_positions(masks.wrap(expr), mask)
@@ -99,8 +100,12 @@ def _custom(mask: Any) -> Mask:
         return np.concatenate([mask[slice(int(row), int(row) + 1), kv] for row in rows])
 
     cells.__qualname__ = type(mask).__qualname__
-    return masks.wrap(masks.custom_expr(shape, cells, None, key, computable=False,
-                                        is_value=is_value))
+    # A class that says itself what its cells are may have a function for the kernel all the same; it
+    # is asked for rows, so that their positions must be their numbers.
+    computable = computable and np.array_equal(mask.q_sequence, np.arange(shape[0]))
+    return masks.wrap(masks.custom_expr(
+        shape, mask.mask_function if computable else cells, None, key, computable=computable,
+        is_value=is_value, cells_of=cells))
 
 
 class _Identity:

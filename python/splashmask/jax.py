@@ -204,6 +204,9 @@ def make_packed_splash_mha(tables: PackedTables, mask: masks.Mask | str = "causa
     """
     sizes = BlockSizes.get_default() if block_sizes is None else block_sizes
     _check_kernel_limits(sizes)
+    if getattr(tables.fwd.block_mask, "ndim", 3) != 3:
+        raise _limit("expected the tables of one sequence, [1, q_blocks, width], got those of a batch, "
+                     f"{tables.fwd.block_mask.shape}: map over them, for example with jax.vmap")
     fwd_rows, dkv_columns = tables.fwd.block_mask.shape[1], tables.dkv.block_mask.shape[2]
     length = fwd_rows * sizes.block_q
     if sizes.has_backward_blocks:

@@ -47,27 +47,67 @@ def _everywhere(q: Any, kv: Any) -> Any:
     return (q == q) & (kv == kv)
 
 
+# Positions are int32 in the kernel, parameters any integer: a sum with a position would wrap, or not
+# even be an int32, where a parameter is large.
+
+
+def _keep(n: int, x: Any) -> int:
+    """n, or the end of the range of x's dtype that is nearest; at least 32 bits wide."""
+    limit = 2**63 if getattr(x, "dtype", None) in ("int64", "uint64") else 2**31
+    return max(-limit, min(n, limit - 1))
+
+
+def _shifted_at_least(q: Any, shift: int, kv: Any) -> Any:
+    """q + shift >= kv."""
+    if abs(shift) < 2**30:
+        return (q + shift if shift else q) >= kv
+    return q - kv >= _keep(-shift, q)
+
+
+def _shifted_at_most(q: Any, shift: int, kv: Any) -> Any:
+    """q + shift <= kv."""
+    if abs(shift) < 2**30:
+        return q + shift <= kv
+    return q - kv <= _keep(-shift, q)
+
+
+def _equals(x: Any, n: int) -> Any:
+    return x == n if _keep(n, x) == n else x != x
+
+
 def _local(p: dict, q: Any, kv: Any) -> Any:
-    # The offset goes into the window, as Python's integers hold every sum.
     result = None
     if p["left"] is not None:
-        result = q + (p["offset"] - p["left"]) <= kv
+        result = _shifted_at_most(q, p["offset"] - p["left"], kv)
     if p["right"] is not None:
-        right = q + (p["offset"] + p["right"]) >= kv
+        right = _shifted_at_least(q, p["offset"] + p["right"], kv)
         result = right if result is None else result & right
     return _everywhere(q, kv) if result is None else result
+
+
+def _chunked_causal(p: dict, q: Any, kv: Any) -> Any:
+    chunk = p["chunk"]
+    alike = (q // chunk == kv // chunk if _keep(chunk, q) == chunk else (q < 0) == (kv < 0))
+    return alike & (q >= kv)
+
+
+def _stride(p: dict, q: Any, kv: Any) -> Any:
+    distance, step, phase = q - kv, p["step"], p["phase"]
+    if _keep(step, distance) == step:
+        return distance % step == phase
+    return _equals(distance, phase) | _equals(distance, phase - step)
 
 
 _LEAVES = {
     "full": lambda p, q, kv: _everywhere(q, kv),
     "empty": lambda p, q, kv: ~_everywhere(q, kv),
-    "causal": lambda p, q, kv: (q + p["offset"] if p["offset"] else q) >= kv,
+    "causal": lambda p, q, kv: _shifted_at_least(q, p["offset"], kv),
     "local": _local,
-    "chunked_causal": lambda p, q, kv: (q // p["chunk"] == kv // p["chunk"]) & (q >= kv),
-    "prefix": lambda p, q, kv: (q == q) & (kv < p["n"]),
-    "q_range": lambda p, q, kv: (p["a"] <= q) & (q < p["b"]) & (kv == kv),
-    "kv_range": lambda p, q, kv: (q == q) & (p["a"] <= kv) & (kv < p["b"]),
-    "stride": lambda p, q, kv: (q - kv) % p["step"] == p["phase"],
+    "chunked_causal": _chunked_causal,
+    "prefix": lambda p, q, kv: (q == q) & (kv < _keep(p["n"], kv)),
+    "q_range": lambda p, q, kv: (_keep(p["a"], q) <= q) & (q < _keep(p["b"], q)) & (kv == kv),
+    "kv_range": lambda p, q, kv: (q == q) & (_keep(p["a"], kv) <= kv) & (kv < _keep(p["b"], kv)),
+    "stride": _stride,
 }
 _OPERATIONS = {
     "and": lambda a, b: a & b,

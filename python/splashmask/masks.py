@@ -8,7 +8,7 @@ JAX lacks. Every mask is a value: equal when its expression is, hashable, pickla
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _core
@@ -28,14 +28,18 @@ def check_shape(shape: Sequence[int]) -> Shape:
     except (TypeError, ValueError):
         raise ArgumentTypeError(
             f"[mask] expected a shape (q_len, kv_len) of two integers, got {shape!r}") from None
-    return q_len, kv_len
+    return as_int("q_len", q_len), as_int("kv_len", kv_len)
 
 
-def as_int(name: str, value: Any) -> int:
+def as_int(name: str, value: Any, *, operation: str = "mask", bits: int = 64) -> int:
     try:
-        return operator.index(value)
+        number = operator.index(value)
     except TypeError:
-        raise ArgumentTypeError(f"[mask] expected {name} to be an integer, got {value!r}") from None
+        raise ArgumentTypeError(
+            f"[{operation}] expected {name} to be an integer, got {value!r}") from None
+    if not -2**(bits - 1) <= number < 2**(bits - 1):
+        raise invalid(f"[{operation}] expected {name} in {bits} bits, got {number}")
+    return number
 
 
 def as_array(array: Any) -> np.ndarray:
@@ -78,6 +82,7 @@ class Mask:
         kind, parts = self._expr.describe()
         mask = parts["mask"] if kind == "reorder" else self._expr
         self._expr = mask.reorder(as_array(positions))
+        self.__class__ = type(wrap(self._expr))  # A reordered array is no NumpyMask any more.
 
     def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
         if not isinstance(index, tuple) or len(index) != 2:
@@ -91,7 +96,9 @@ class Mask:
 
     def _combine(self, other: Any, operation: Callable) -> Any:
         if not isinstance(other, Mask):
-            return NotImplemented
+            if len(getattr(other, "shape", ())) != 2 or isinstance(other, np.ndarray):
+                return NotImplemented
+            other = as_mask(other)  # JAX's, or somebody's own.
         return wrap(operation(self._expr, other._expr))
 
     def __and__(self, other: Mask) -> Mask:
@@ -275,16 +282,19 @@ class CustomMask(Mask):
 
 
 def custom_expr(shape: Shape, function: Callable, classify: Callable | None, key: Any,
-                *, computable: bool, is_value: bool = True) -> _core.Expr:
-    """An expression of what `function` says of q ids [n, 1] and kv ids [1, m]."""
-    name = getattr(function, "__qualname__", None) or repr(function)
+                *, computable: bool, is_value: bool = True,
+                cells_of: Callable | None = None) -> _core.Expr:
+    """An expression of what `cells_of` (the same as `function`) says of q ids [n, 1] and kv ids
+    [1, m]; `function` is what the kernel gets to compute."""
+    cells_of = cells_of or function
+    name = getattr(cells_of, "__qualname__", None) or repr(cells_of)
 
     def evaluate(q: np.ndarray, kv_begin: int, kv_end: int) -> np.ndarray:
         fits = q.size == 0 or (q.min() >= -2**31 and q.max() < 2**31)
         q_ids = (q.astype(np.int32) if fits else q)[:, None]
         kv_ids = np.arange(kv_begin, kv_end)[None, :]
         shape = (q.size, kv_end - kv_begin)
-        cells = np.asarray(function(q_ids, kv_ids))
+        cells = np.asarray(cells_of(q_ids, kv_ids))
         if cells.dtype != np.bool_:
             raise ArgumentTypeError(
                 f"[mask] expected {name} to return bools, got {cells.dtype}")
@@ -351,11 +361,13 @@ def wrap(expr: _core.Expr) -> Mask:
 
 def as_mask(mask: Any) -> Mask:
     """`mask`, or ours for one of JAX's or tokamax's."""
-    if isinstance(mask, Mask):
-        return mask
-    from .interop import from_jax
+    if not isinstance(mask, Mask):
+        from .interop import from_jax
 
-    return from_jax(mask)
+        mask = from_jax(mask)
+        if not isinstance(mask, Mask):
+            raise ArgumentTypeError(f"[mask] expected one mask, got {mask!r}")
+    return mask
 
 
 # ---- Masks that JAX lacks.
@@ -389,6 +401,8 @@ def stride(shape: Shape, step: int, phase: int = 0) -> Mask:
 def documents(shape: Shape, lengths: Sequence[int]) -> Mask:
     """Same document, from lengths >= 0 that sum to at most each axis; positions past the last
     document are padding and see nothing."""
+    if not isinstance(lengths, Iterable):
+        raise ArgumentTypeError(f"[mask] expected a list of lengths, got {lengths!r}")
     return wrap(_core.Expr.documents(check_shape(shape), [as_int("length", n) for n in lengths]))
 
 
@@ -398,6 +412,9 @@ def segments(q: np.ndarray, kv: np.ndarray | None = None, pad: int | None = None
     see nothing and are seen by nothing."""
     q = as_array(q)
     kv = q if kv is None else as_array(kv)
+    for name, ids in (("q", q), ("kv", kv)):
+        if ids.dtype.kind not in "iu":
+            raise ArgumentTypeError(f"[mask] expected {name} ids to be integers, got {ids.dtype}")
     if q.ndim != 1 or kv.ndim != 1:
         raise invalid(f"[mask] expected ids of rank 1, got rank {q.ndim} and {kv.ndim}")
     pad = None if pad is None else as_int("pad", pad)

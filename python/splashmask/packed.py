@@ -102,7 +102,7 @@ def compile_packed(segment_ids: np.ndarray, mask: Mask | str = "causal()", *, bl
         **{name: check_count(name, size) for name, size in sizes.items()},
         width=None if width is None else check_count("width", width),
         height=None if height is None else check_count("height", height),
-        pad=None if pad is None else check_count("pad", pad),
+        pad=None if pad is None else check_count("pad", pad, bits=32),
         use_fused_bwd_kernel=bool(use_fused_bwd_kernel),
-        downcast_smem_data=bool(downcast_smem_data), threads=check_count("threads", threads))
+        downcast_smem_data=bool(downcast_smem_data), threads=check_count("threads", threads, bits=32))
     return PackedTables(PackedPass(*fwd), PackedPass(*dkv))

@@ -6,11 +6,11 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _core
-from .errors import invalid
+from .errors import ArgumentTypeError, invalid
 from .masks import Mask, NumpyMask, wrap
 from .multi_head_mask import MultiHeadMask
 from .process import MaskInfo, as_function, as_multi_head_mask, check_count, check_pair
@@ -144,7 +144,7 @@ class Plan:
                 core = _core.compile_tokamax([head._expr for head in mask.masks], **tokamax)
             else:
                 core = _compile(mask, self._block_shapes(), core.options(), 0)
-        core.save(os.fspath(path))
+        core.save(check_path(path))
 
     def verify(self, *, threads: int = 0) -> Mismatch | None:
         """Evaluates every cell of the mask anew and compares every entry of every table, by code
@@ -153,10 +153,11 @@ class Plan:
         mismatch = self._core.verify(threads)
         return None if mismatch is None else Mismatch(*mismatch)
 
-    def show(self, pass_name: str = "fwd", head: int = 0, *, width: int = 80) -> str:
+    def show(self, pass_name: str | None = None, head: int = 0, *, width: int = 80) -> str:
         """A picture of one head's grid of blocks, `width` characters wide at most. `pass_name` is "fwd",
-        "dq", "dkv", "tokamax/fwd" or "tokamax/dkv"."""
-        return self._core.show(pass_name, check_count("head", head), check_count("width", width))
+        "dq", "dkv", "tokamax/fwd" or "tokamax/dkv"; None is the first that the plan has."""
+        return self._core.show(pass_name, check_count("head", head),
+                               check_count("width", width, bits=32))
 
     def _block_shapes(self) -> dict[str, tuple[int, int]]:
         passes = {name: getattr(self, name) for name in ("fwd", "dq", "dkv")}
@@ -193,6 +194,23 @@ def _compile(mask: MultiHeadMask, blocks: dict[str, tuple[int, int]], options: d
     return _core.compile([head._expr for head in mask.masks], **blocks, **options, threads=threads)
 
 
+def check_passes(passes: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    names = () if isinstance(passes, str) or not isinstance(passes, Iterable) else tuple(passes)
+    if not names or any(name not in known for name in names):
+        raise invalid(f"[compile] expected passes out of {known}, got {passes!r}")
+    return names
+
+
+def check_path(path: Any) -> str:
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise ArgumentTypeError(f"[plan] expected a path, got {path!r}") from None
+    if "\0" in text:
+        raise invalid(f"[plan] expected a path without a zero byte, got {text!r}")
+    return text
+
+
 def compile(mask: MultiHeadMask | Mask, *, block_q: int = 512, block_kv: int = 512,
             block_q_dq: int | None = None, block_kv_dq: int | None = None,
             block_q_dkv: int | None = None, block_kv_dkv: int | None = None,
@@ -211,14 +229,15 @@ def compile(mask: MultiHeadMask | Mask, *, block_q: int = 512, block_kv: int = 5
     mask = MultiHeadMask([mask]) if isinstance(mask, Mask) else as_multi_head_mask(mask)
     sizes = {"fwd": (block_q, block_kv), "dq": (block_q_dq, block_kv_dq),
              "dkv": (block_q_dkv, block_kv_dkv)}
-    unknown = [name for name in passes if name not in sizes]
-    if unknown or isinstance(passes, str) or not passes:
-        raise invalid(f"[compile] expected passes out of ('fwd', 'dq', 'dkv'), got {passes!r}")
+    passes = check_passes(passes, tuple(sizes))
     if use_fused_bwd_kernel:
         if sizes["dq"] != (None, None):
             raise invalid("[compile] expected no dq sizes with use_fused_bwd_kernel, which has no dq "
                           "pass")
         passes = tuple(name for name in passes if name != "dq")
+        if not passes:
+            raise invalid("[compile] expected passes beside dq with use_fused_bwd_kernel, which has no "
+                          "dq pass")
     blocks = {
         name: check_pair(f"the block shape of {name}", (block_q if q is None else q,
                                                         block_kv if kv is None else kv))
@@ -229,7 +248,7 @@ def compile(mask: MultiHeadMask | Mask, *, block_q: int = 512, block_kv: int = 5
                    q_seq_shards=check_count("q_seq_shards", q_seq_shards),
                    shrink_grid=bool(shrink_grid), use_fused_bwd_kernel=bool(use_fused_bwd_kernel),
                    simplify=bool(simplify))
-    return Plan(_compile(mask, blocks, options, check_count("threads", threads)))
+    return Plan(_compile(mask, blocks, options, check_count("threads", threads, bits=32)))
 
 
 def load(path: str | os.PathLike) -> Plan:
@@ -238,4 +257,4 @@ def load(path: str | os.PathLike) -> Plan:
     Raises:
       Error: no such file, not a plan, of a newer format, or damaged.
     """
-    return Plan(_core.Plan.load(os.fspath(path)))
+    return Plan(_core.Plan.load(check_path(path)))

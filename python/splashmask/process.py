@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import _core
 from .errors import ArgumentTypeError, invalid
 from .mask_function import MaskFunction
+from .masks import as_int
 from .multi_head_mask import MultiHeadMask
 
 if TYPE_CHECKING:
@@ -96,15 +97,11 @@ def check_pair(name: str, pair: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         raise ArgumentTypeError(
             f"[compile] expected {name} to be two integers, got {pair!r}") from None
-    return first, second
+    return check_count(name, first), check_count(name, second)
 
 
-def check_count(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ArgumentTypeError(
-            f"[compile] expected {name} to be an integer, got {value!r}") from None
+def check_count(name: str, value: Any, *, bits: int = 64) -> int:
+    return as_int(name, value, operation="compile", bits=bits)
 
 
 def as_multi_head_mask(mask: Any) -> MultiHeadMask:

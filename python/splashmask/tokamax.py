@@ -28,7 +28,7 @@ from tokamax._src.ops.experimental.tpu.splash_attention import splash_attention_
 from . import _core, masks
 from .errors import invalid
 from .patching import Patch
-from .plan import Plan
+from .plan import Plan, check_passes
 from .process import as_function, check_count, check_pair
 
 MaskInfo = _info.MaskInfo
@@ -109,9 +109,7 @@ def compile(mask: Any, *, block_q: int = 512, block_kv: int = 512, block_q_dkv: 
     Returns:
       A Plan with tokamax_fwd and tokamax_dkv; fwd, dq and dkv, JAX's tables, are None.
     """
-    unknown = [name for name in passes if name not in ("fwd", "dkv")]
-    if unknown or isinstance(passes, str) or not passes:
-        raise invalid(f"[compile] expected passes out of ('fwd', 'dkv'), got {passes!r}")
+    passes = check_passes(passes, ("fwd", "dkv"))
     if len(getattr(mask, "shape", ())) != 2:
         raise invalid("[compile] expected a mask of shape (q_len, kv_len), got "
                       f"{getattr(mask, 'shape', mask)!r}")
@@ -128,7 +126,7 @@ def compile(mask: Any, *, block_q: int = 512, block_kv: int = 512, block_q_dkv: 
     chosen = {name: (check_pair(f"the block shape of {name}", block), *options)
               for name, (block, *options) in arguments.items() if name in passes}
     return Plan(_core.compile_tokamax([masks.as_mask(mask)._expr], **chosen,
-                                      threads=check_count("threads", threads)))
+                                      threads=check_count("threads", threads, bits=32)))
 
 
 def _make_splash_attention(mask: Any, *, config: SplashConfig | None = None, is_mqa: bool,

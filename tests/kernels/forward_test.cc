@@ -17,6 +17,7 @@
 #include "splashmask/kernels/reference.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/compile/compile.h"
+#include "tests/kernels/problem.h"
 #include "tests/kernels/random_inputs.h"
 #include "tests/support/naive_mask.h"
 #include "tests/support/random_case.h"
@@ -26,64 +27,10 @@ namespace splashmask {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-// Everything that one forward pass is asked, with memory of its own.
-struct Problem {
-  OwnedTensor q, k, v, out;
-  std::vector<float> logsumexp;
-  std::vector<int32_t> q_ids, kv_ids;
-  std::vector<float> sinks;
-  std::optional<float> soft_cap;
-
-  AttentionInputs inputs() const {
-    AttentionInputs inputs{q.view, k.view, v.view, {}, {}};
-    if (!q_ids.empty()) inputs.segment_ids = AttentionSegmentIds{q_ids, kv_ids};
-    inputs.sinks = sinks;
-    return inputs;
-  }
-};
-
-struct Sizes {
-  int64_t batch = 1, heads = 1, kv_heads = 1, q_len = 0, kv_len = 0, dim = 0, dim_v = 0;
-};
-
-Problem MakeProblem(std::mt19937_64& random, const Sizes& s, FloatType type = FloatType::kFloat32,
-                    Layout layout = Layout::kHeadsLengthDim) {
-  Problem p;
-  const float scale = 1 / std::sqrt(static_cast<float>(s.dim));
-  p.q = RandomTensor(random, type, layout, s.batch, s.heads, s.q_len, s.dim, 2 * scale);
-  p.k = RandomTensor(random, type, layout, s.batch, s.kv_heads, s.kv_len, s.dim);
-  p.v = RandomTensor(random, type, layout, s.batch, s.kv_heads, s.kv_len, s.dim_v);
-  p.out = MakeTensor(type, layout, s.batch, s.heads, s.q_len, s.dim_v);
-  Fill(p.out.view, [] { return kNaN; });  // Nothing may be left as it was.
-  p.logsumexp.assign(static_cast<size_t>(s.batch * s.heads * s.q_len), kNaN);
-  return p;
-}
-
-bool Near(double expected, float got, double tolerance) {
-  if (std::isnan(expected)) return std::isnan(got);
-  if (std::isinf(expected)) return expected == static_cast<double>(got);
-  return std::abs(expected - static_cast<double>(got)) <= tolerance;
-}
-
-ReferenceOutput Reference(const Problem& p, const MultiHeadMask& mask) {
-  ReferenceOptions options;
-  if (p.soft_cap) options.attn_logits_soft_cap = *p.soft_cap;
-  std::vector<std::vector<uint8_t>> cells;
-  for (const Mask& head : mask.masks()) cells.push_back(NaiveCells(head));
-  const int64_t kv_len = mask.shape().kv_len;
-  return ReferenceForward(
-      p.inputs(),
-      [&](int64_t head, int64_t q, int64_t kv) {
-        return cells[static_cast<size_t>(head)][static_cast<size_t>(q * kv_len + kv)] != 0;
-      },
-      options);
-}
 
 // Runs the plan and compares every number; the last axis of the output is compared by its largest.
 void ExpectLikeReference(Problem& p, const Plan& plan, double tolerance, int threads = 1) {
-  const ReferenceOutput expected = Reference(p, plan.mask);
+  const ReferenceOutput expected = ReferenceForward(p.inputs(), VisibleIn(plan.mask), OptionsOf(p));
   AttentionOptions options;
   options.attn_logits_soft_cap = p.soft_cap;
   options.threads = threads;
@@ -117,16 +64,7 @@ Plan CompileFwd(const MultiHeadMask& mask, BlockShape block, const PlanOptions& 
   return Compile(mask, options);
 }
 
-// On every SIMD target that this machine has.
-class ForwardTargetTest : public testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override {
-    hwy::SetSupportedTargetsForTest(GetParam());
-    ASSERT_STREQ(hwy::TargetName(GetParam()), fast::TargetName());
-  }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-};
-
+using ForwardTargetTest = TargetTest;
 INSTANTIATE_TEST_SUITE_P(Targets, ForwardTargetTest,
                          testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
                          [](const auto& target) { return hwy::TargetName(target.param); });

@@ -264,6 +264,15 @@ def test_inspect_lists_tokamax_tables(run, tokamax_plan):
     assert [key for key in [*fwd, *fwd["tables"]] if f"`{key}`" not in documented] == []
 
 
+def test_options_that_no_plan_has_are_damage(run, tokamax_plan):
+    def alter(file):
+        file["tokamax/dkv"].attrs["q_seq_shards"] = 5
+
+    edit(tokamax_plan, alter)
+    done = run("verify", "plan.h5", "--ignore-seal", "--json")
+    assert done.returncode == 3 and json.loads(done.stdout)["ok"] is False
+
+
 def test_show_draws_tokamax_passes(run, tokamax_plan):
     done = run("show", "plan.h5", "--pass", "tokamax/dkv", "--color", "never")
     assert done.returncode == 0 and "tokamax/dkv, head 0 of " in done.stdout

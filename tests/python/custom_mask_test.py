@@ -201,3 +201,31 @@ def test_what_may_change_is_asked_anew():
     sm.process_mask(heads, BLOCK, shrink_grid=False)
     array[:16, :16] = False
     assert sm.process_mask(heads, BLOCK, shrink_grid=False)[0].block_mask[0, 0, 0] == 0
+
+
+class OneDocumentEach(jax_masks.CausalMask):
+    """A class of the user's own that says itself what its cells are."""
+
+    documents = np.arange(64) // 24
+
+    def __getitem__(self, index):
+        return super().__getitem__(index) & (
+            self.documents[index[0]][:, None] == self.documents[index[1]])
+
+    def __eq__(self, other):
+        return isinstance(other, OneDocumentEach)
+
+    def __hash__(self):
+        return 1
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_subclass_with_cells_of_its_own(several):
+    heads = [OneDocumentEach((64, 64))] + [jax_masks.CausalMask((64, 64))] * several
+    mask = jax_masks.MultiHeadMask(heads)
+    for is_dkv in (False, True):
+        name = "process_mask_dkv" if is_dkv else "process_mask"
+        want, want_function = getattr(jax_info, name)(mask, (16, 16))
+        got, function = getattr(sm, name)(mask, (16, 16))
+        assert_same_info(want, got)
+        assert function is want_function

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as jax_masks
@@ -253,8 +254,24 @@ def test_wrong_types_are_type_errors(make, text):
     (lambda: sm.CausalMask((0, 5)), "InvalidArgument", "q_len"),
     (lambda: sm.stride(SHAPE, 3, 3), "InvalidArgument", "phase"),
     (lambda: sm.documents(SHAPE, [11, 3]), "InvalidArgument", "sum to at most 12"),
-    (lambda: sm.segments(np.zeros(4, np.float32)), "InvalidArray", "another dtype of 32 bits"),
-    (lambda: sm.segments(np.array([1, "a"], object)), "InvalidArray", "array of bools or integers"),
+    (lambda: sm.segments(np.zeros(4, np.float32)), "InvalidArgument", "q ids to be integers, got float32"),
+    (lambda: sm.segments(np.zeros(4, int), np.array([1, "a"], object)), "InvalidArgument",
+     "kv ids to be integers, got object"),
+    (lambda: sm.CausalMask(SHAPE, 2**63), "InvalidArgument", "offset in 64 bits"),
+    (lambda: sm.CausalMask((2**70, 4)), "InvalidArgument", "q_len in 64 bits"),
+    (lambda: sm.documents(SHAPE, 5), "InvalidArgument", "a list of lengths, got 5"),
+    (lambda: sm.parse_heads(3, SHAPE), "InvalidArgument", "expected text, got 3"),
+    (lambda: sm.zigzag(sm.MultiHeadMask([sm.CausalMask(SHAPE)]), 2), "InvalidArgument",
+     "expected one mask, got <MultiHeadMask"),
+    (lambda: sm.MultiHeadMask(sm.CausalMask(SHAPE)), "InvalidArgument", "a list of masks, got one"),
+    (lambda: sm.compile(sm.CausalMask(SHAPE), block_q=2**63), "InvalidArgument", "in 64 bits"),
+    (lambda: sm.compile(sm.CausalMask(SHAPE), block_q=4, block_kv=5, passes=None), "InvalidArgument",
+     "passes out of"),
+    (lambda: sm.compile(sm.CausalMask(SHAPE), block_q=4, block_kv=5, passes=("dq",),
+                        use_fused_bwd_kernel=True), "InvalidArgument", "passes beside dq"),
+    (lambda: sm.compile(sm.CausalMask(SHAPE), block_q=4, block_kv=5).save("a\0b"), "InvalidArgument",
+     "a path without a zero byte"),
+    (lambda: sm.load(3), "InvalidArgument", "expected a path, got 3"),
     (lambda: sm.reorder(sm.NumpyMask(DENSE), POSITIONS + 1), "InvalidArgument", "[0, 12)"),
     (lambda: sm.CausalMask(SHAPE)[0:13, 0:1], "InvalidArgument", "inside 0..12, got 0..13"),
     (lambda: sm.CausalMask(SHAPE)[-1:3, 0:1], "InvalidArgument", "inside 0..12, got -1..3"),
@@ -270,3 +287,45 @@ def test_import_is_quick_and_imports_no_array_library():
                "print(sorted({'numpy', 'jax', 'h5py'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_heads_from_anything_that_yields_masks():
+    assert sm.MultiHeadMask(sm.CausalMask(SHAPE) for _ in range(2)).shape == (2, *SHAPE)
+
+
+def test_positions_make_an_array_mask_another_kind():
+    mask = sm.NumpyMask(DENSE)
+    mask.q_sequence = np.arange(SHAPE[0])[::-1]
+    np.testing.assert_array_equal(mask[:, :], DENSE[::-1])
+    assert not isinstance(mask, sm.NumpyMask) and not hasattr(mask, "array")
+
+
+def test_ours_and_theirs_combine_either_way_round():
+    ours, theirs = sm.LocalMask(SHAPE, (3, None), 0), jax_masks.CausalMask(SHAPE)
+    assert ours & theirs == ours & sm.CausalMask(SHAPE)
+    with pytest.raises(TypeError):
+        ours & DENSE
+
+
+HUGE = (2**30, 2**31 - 2, 2**31, 2**40, 2**62)
+
+
+@pytest.mark.parametrize("make", [
+    *(lambda n=n: sm.CausalMask(SHAPE, n) for m in HUGE for n in (m, -m)),
+    *(lambda n=n: sm.LocalMask(SHAPE, (n, 1), 0) for n in HUGE),
+    *(lambda n=n: sm.LocalMask(SHAPE, (1, n), 2) for n in HUGE),
+    *(lambda n=n: sm.LocalMask(SHAPE, (n, n), -n) for n in HUGE),
+    *(lambda n=n: sm.ChunkedCausalMask(SHAPE, n) for n in HUGE),
+    *(lambda n=n: sm.stride(SHAPE, n, n - 2) for n in HUGE),
+    *(lambda n=n: sm.stride(SHAPE, n, 3) for n in HUGE),
+    *(lambda n=n: sm.prefix(SHAPE, n) for n in HUGE),
+    *(lambda n=n: sm.q_range(SHAPE, 3, n) - sm.kv_range(SHAPE, -n, 4) for n in HUGE),
+])
+def test_functions_of_large_parameters_do_not_wrap(make):
+    """On int32 positions, which the kernel has, NumPy's and JAX's."""
+    mask = make()
+    info, function = sm.process_mask(sm.MultiHeadMask([mask]), (SHAPE[0], SHAPE[1]), simplify=True)
+    q, kv = np.arange(SHAPE[0], dtype=np.int32)[:, None], np.arange(SHAPE[1], dtype=np.int32)[None]
+    for positions in ((q, kv), (jnp.asarray(q), jnp.asarray(kv))):
+        cells = np.broadcast_to(np.asarray(function(*positions)), SHAPE)
+        np.testing.assert_array_equal(cells, mask[:, :])

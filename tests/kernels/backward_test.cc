@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+// The backward pass in fast mode against the reference in double.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/reference.h"
+#include "splashmask/masks/print.h"
+#include "splashmask/planner/compile/compile.h"
+#include "tests/kernels/problem.h"
+#include "tests/kernels/random_inputs.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/random_case.h"
+#include "tests/support/sample_size.h"
+
+namespace splashmask {
+namespace {
+
+// What the backward pass writes, beside its own input.
+struct Gradients {
+  OwnedTensor d_out, dq, dk, dv;
+  std::vector<float> sinks;
+
+  AttentionGradients view() { return {dq.view, dk.view, dv.view, sinks}; }
+};
+
+Gradients MakeGradients(std::mt19937_64& random, const Problem& p, const Sizes& s, FloatType type,
+                        Layout layout) {
+  Gradients g;
+  g.d_out = RandomTensor(random, type, layout, s.batch, s.heads, s.q_len, s.dim_v);
+  g.dq = MakeTensor(type, layout, s.batch, s.heads, s.q_len, s.dim);
+  g.dk = MakeTensor(type, layout, s.batch, s.kv_heads, s.kv_len, s.dim);
+  g.dv = MakeTensor(type, layout, s.batch, s.kv_heads, s.kv_len, s.dim_v);
+  for (const OwnedTensor* tensor : {&g.dq, &g.dk, &g.dv}) Fill(tensor->view, [] { return kNaN; });
+  g.sinks.assign(p.sinks.size(), kNaN);
+  return g;
+}
+
+void ExpectNear(const std::vector<double>& expected, const Tensor& got, double tolerance,
+                const char* name) {
+  size_t i = 0;
+  for (int64_t b = 0; b < got.batch; ++b) {
+    for (int64_t h = 0; h < got.heads; ++h) {
+      for (int64_t row = 0; row < got.length; ++row) {
+        for (int64_t d = 0; d < got.dim; ++d, ++i) {
+          ASSERT_TRUE(
+              Near(expected[i], got.At(b, h, row, d), tolerance * (1 + std::abs(expected[i]))))
+              << name << "[" << b << ", " << h << ", " << row << ", " << d << "]: expected "
+              << expected[i] << ", got " << got.At(b, h, row, d);
+        }
+      }
+    }
+  }
+}
+
+void RunBoth(Problem& p, Gradients& g, const Plan& plan, int threads) {
+  AttentionOptions options;
+  options.attn_logits_soft_cap = p.soft_cap;
+  options.threads = threads;
+  const SplashAttention attention(plan, options);
+  attention.Forward(p.inputs(), p.out.view, p.logsumexp);
+  attention.Backward(p.inputs(), {p.out.view, p.logsumexp}, g.d_out.view, g.view());
+}
+
+void ExpectLikeReference(Problem& p, Gradients& g, const Plan& plan, double tolerance,
+                         int threads = 1) {
+  RunBoth(p, g, plan, threads);
+  const VisiblePair visible = VisibleIn(plan.mask);
+  const ReferenceGradients expected =
+      ReferenceBackward(p.inputs(), visible, ReferenceForward(p.inputs(), visible, OptionsOf(p)),
+                        g.d_out.view, BackwardForm::kFlash, OptionsOf(p));
+  ASSERT_NO_FATAL_FAILURE(ExpectNear(expected.dq, g.dq.view, tolerance, "dq"));
+  ASSERT_NO_FATAL_FAILURE(ExpectNear(expected.dk, g.dk.view, tolerance, "dk"));
+  ASSERT_NO_FATAL_FAILURE(ExpectNear(expected.dv, g.dv.view, tolerance, "dv"));
+  for (size_t h = 0; h < g.sinks.size(); ++h) {
+    ASSERT_TRUE(Near(expected.sinks[h], g.sinks[h], tolerance * (1 + std::abs(expected.sinks[h]))))
+        << "sinks[" << h << "]: expected " << expected.sinks[h] << ", got " << g.sinks[h];
+  }
+}
+
+using BackwardTargetTest = TargetTest;
+INSTANTIATE_TEST_SUITE_P(Targets, BackwardTargetTest,
+                         testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
+                         [](const auto& target) { return hwy::TargetName(target.param); });
+
+TEST_P(BackwardTargetTest, RandomMasksAndOptions) {
+  for (uint64_t seed = 0; seed < SampleSize(400); ++seed) {
+    RandomCase c = MakeRandomCase(seed);
+    if (c.options.plan.use_fused_bwd_kernel) continue;
+    std::mt19937_64 random(seed);
+    const auto pick = [&](auto... values) {
+      const std::common_type_t<decltype(values)...> all[] = {values...};
+      return all[random() % sizeof...(values)];
+    };
+    Sizes s;
+    s.batch = pick(1, 1, 2);
+    s.heads = c.mask.num_heads();
+    s.kv_heads =
+        s.heads % 2 == 0 ? pick(int64_t{1}, s.heads / 2, s.heads) : pick(int64_t{1}, s.heads);
+    s.q_len = c.mask.shape().q_len;
+    s.kv_len = c.mask.shape().kv_len;
+    s.dim = pick(1, 5, 16, 40);
+    s.dim_v = pick(s.dim, s.dim, int64_t{1}, int64_t{7}, int64_t{24});
+    const FloatType type = pick(FloatType::kFloat32, FloatType::kFloat32, FloatType::kBFloat16);
+    const auto layout = static_cast<Layout>(random() % 3);
+    Problem p = MakeProblem(random, s, type, layout);
+    // In float32: what bfloat16 leaves of out decides the error of sum(out * d_out).
+    p.out = MakeTensor(FloatType::kFloat32, layout, s.batch, s.heads, s.q_len, s.dim_v);
+    if (random() % 3 == 0) {
+      for (int64_t i = 0; i < s.q_len; ++i) p.q_ids.push_back(static_cast<int32_t>(random() % 3));
+      for (int64_t i = 0; i < s.kv_len; ++i) p.kv_ids.push_back(static_cast<int32_t>(random() % 3));
+    }
+    if (random() % 3 == 0) {
+      for (int64_t h = 0; h < s.heads; ++h) p.sinks.push_back(static_cast<float>(random() % 5) - 2);
+    }
+    if (random() % 3 == 0) p.soft_cap = pick(0.5f, 3.0f, 30.0f);
+    c.options.plan.simplify = random() % 2 == 0;
+    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + ToString(c.mask) + " shape " +
+                 std::to_string(s.q_len) + "x" + std::to_string(s.kv_len));
+    Gradients g = MakeGradients(random, p, s, type, layout);
+    ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(p, g, Compile(c.mask, c.options),
+                                                type == FloatType::kFloat32 ? 5e-5 : 5e-2,
+                                                static_cast<int>(seed % 3) + 1));
+  }
+}
+
+Plan CompileAll(const MultiHeadMask& mask, BlockShape block, bool simplify = false) {
+  CompileOptions options;
+  options.fwd = options.dq = options.dkv = block;
+  options.plan.simplify = simplify;
+  return Compile(mask, options);
+}
+
+TEST_P(BackwardTargetTest, BlocksOfManyTilesAndPanels) {
+  const Shape shape{320, 600};
+  std::mt19937_64 random(1);
+  for (const Mask& mask :
+       {Mask::Causal(shape, 200), Mask::Causal(shape, 300) & Mask::Stride(shape, 3),
+        Mask::Documents(shape, {100, 50, 120, 30}), Mask::Empty(shape)}) {
+    for (const BlockShape block : {BlockShape{320, 600}, BlockShape{64, 40}}) {
+      for (const bool simplify : {false, true}) {
+        SCOPED_TRACE(ToString(mask) + " block " + std::to_string(block.q));
+        const Sizes s{1, 2, 1, 320, 600, 48, 32};
+        Problem p = MakeProblem(random, s);
+        Gradients g = MakeGradients(random, p, s, FloatType::kFloat32, Layout::kHeadsLengthDim);
+        ASSERT_NO_FATAL_FAILURE(
+            ExpectLikeReference(p, g, CompileAll(MultiHeadMask(mask, 2), block, simplify), 5e-5));
+      }
+    }
+  }
+}
+
+// One number that is not finite reaches the gradients of what it is paired with and no other.
+TEST_P(BackwardTargetTest, WhatIsNotFiniteStaysAmongItsPairs) {
+  const Shape shape{96, 160};
+  const Mask mask = Mask::Local(shape, 20, 7, 30);
+  std::mt19937_64 random(4);
+  const Sizes s{1, 1, 1, 96, 160, 8, 8};
+  for (const Mask& what : {mask, mask & Mask::Full(shape)}) {
+    const Plan plan = CompileAll(MultiHeadMask(what, 1), {32, 80});
+    for (const float value : {kNaN, std::numeric_limits<float>::infinity()}) {
+      for (const char where : {'q', 'k', 'v', 'o'}) {
+        Problem p = MakeProblem(random, s);
+        Gradients g = MakeGradients(random, p, s, FloatType::kFloat32, Layout::kHeadsLengthDim);
+        const int64_t at = 45;
+        RunBoth(p, g, plan, 1);
+        const Gradients before = [&] {
+          Gradients copy = g;
+          for (OwnedTensor* tensor : {&copy.dq, &copy.dk, &copy.dv}) {
+            tensor->bytes = std::make_shared<std::vector<std::byte>>(*tensor->bytes);
+            tensor->view.data = tensor->bytes->data();
+          }
+          return copy;
+        }();
+        (where == 'q'   ? p.q
+         : where == 'k' ? p.k
+         : where == 'v' ? p.v
+                        : g.d_out)
+            .view.Set(0, 0, at, 3, value);
+        RunBoth(p, g, plan, 1);
+        const bool is_row = where == 'q' || where == 'o';
+        // Rows that are paired with it, and through them the positions that those see.
+        std::vector<bool> rows(96), positions(160);
+        for (int64_t q = 0; q < 96; ++q) {
+          rows[static_cast<size_t>(q)] = is_row ? q == at : NaiveAt(mask, q, at);
+          for (int64_t kv = 0; kv < 160; ++kv) {
+            if (rows[static_cast<size_t>(q)] && NaiveAt(mask, q, kv)) {
+              positions[static_cast<size_t>(kv)] = true;
+            }
+          }
+        }
+        const auto expect_kept = [&](const OwnedTensor& old, const OwnedTensor& got,
+                                     const std::vector<bool>& touched) {
+          for (int64_t i = 0; i < got.view.length; ++i) {
+            if (touched[static_cast<size_t>(i)]) continue;
+            for (int64_t d = 0; d < 8; ++d) {
+              ASSERT_EQ(old.view.At(0, 0, i, d), got.view.At(0, 0, i, d))
+                  << value << " in " << where << " reached " << i;
+            }
+          }
+        };
+        ASSERT_NO_FATAL_FAILURE(expect_kept(before.dq, g.dq, rows));
+        ASSERT_NO_FATAL_FAILURE(expect_kept(before.dk, g.dk, positions));
+        ASSERT_NO_FATAL_FAILURE(expect_kept(before.dv, g.dv, positions));
+      }
+    }
+  }
+}
+
+TEST(BackwardTest, ThreadsAndRunsDoNotChangeABit) {
+  const Shape shape{512, 512};
+  const Plan plan =
+      CompileAll(MultiHeadMask(Mask::Causal(shape) & Mask::Stride(shape, 3), 2), {128, 128});
+  std::mt19937_64 random(6);
+  const Sizes s{1, 2, 1, 512, 512, 16, 16};
+  Problem p = MakeProblem(random, s);
+  Gradients g = MakeGradients(random, p, s, FloatType::kFloat32, Layout::kHeadsLengthDim);
+  std::vector<std::vector<std::byte>> first;
+  for (const int threads : {1, 2, 8, 1}) {
+    RunBoth(p, g, plan, threads);
+    const std::vector<std::vector<std::byte>> got{*g.dq.bytes, *g.dk.bytes, *g.dv.bytes};
+    if (first.empty()) first = got;
+    EXPECT_EQ(first, got);
+  }
+}
+
+TEST(BackwardTest, BadInput) {
+  const Shape shape{8, 12};
+  const Plan plan = CompileAll(MultiHeadMask(Mask::Causal(shape), 2), {4, 4});
+  std::mt19937_64 random(7);
+  const Sizes s{1, 2, 1, 8, 12, 4, 4};
+  Problem p = MakeProblem(random, s);
+  const auto expect = [&](const std::string& text, const auto& change) {
+    Gradients g = MakeGradients(random, p, s, FloatType::kFloat32, Layout::kHeadsLengthDim);
+    AttentionGradients view = g.view();
+    ForwardResult forward{p.out.view, p.logsumexp};
+    ConstTensor d_out = g.d_out.view;
+    change(view, forward, d_out);
+    ExpectError(ErrorCode::kInvalidArgument, "[attention] " + text,
+                [&] { SplashAttention(plan).Backward(p.inputs(), forward, d_out, view); });
+  };
+  expect("expected dq of shape [1, 2, 8, 4], got [1, 2, 8, 3]",
+         [](auto& view, auto&, auto&) { view.dq.dim = 3; });
+  expect("expected dk of shape [1, 1, 12, 4], got [1, 2, 12, 4]",
+         [](auto& view, auto&, auto&) { view.dk.heads = 2; });
+  expect("expected d_out of shape [1, 2, 8, 4], got [1, 2, 7, 4]",
+         [](auto&, auto&, auto& d_out) { d_out.length = 7; });
+  expect("expected logsumexp of 16 elements, got 0",
+         [](auto&, auto& forward, auto&) { forward.logsumexp = {}; });
+  expect("expected dk apart from dv, got both in one memory",
+         [](auto& view, auto&, auto&) { view.dk.data = view.dv.data; });
+  std::vector<float> sinks(2);
+  expect("expected gradients of 0 sinks, got 2",
+         [&](auto& view, auto&, auto&) { view.sinks = sinks; });
+  CompileOptions fwd;
+  fwd.fwd = BlockShape{4, 4};
+  Gradients g = MakeGradients(random, p, s, FloatType::kFloat32, Layout::kHeadsLengthDim);
+  ExpectError(ErrorCode::kInvalidArgument, "[attention] expected a plan with the passes dq and dkv",
+              [&] {
+                SplashAttention(Compile(MultiHeadMask(Mask::Causal(shape), 2), fwd))
+                    .Backward(p.inputs(), {p.out.view, p.logsumexp}, g.d_out.view, g.view());
+              });
+}
+
+}  // namespace
+}  // namespace splashmask

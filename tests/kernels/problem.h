@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What the tests of attention share: everything that one pass is asked, the reference's answer, and
+// every SIMD target.
+
+#include <gtest/gtest.h>
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/fast/forward_task.h"
+#include "splashmask/kernels/reference.h"
+#include "tests/kernels/random_inputs.h"
+#include "tests/support/naive_mask.h"
+
+namespace splashmask {
+
+inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+/// Everything that one forward pass is asked, with memory of its own.
+struct Problem {
+  OwnedTensor q, k, v, out;
+  std::vector<float> logsumexp;
+  std::vector<int32_t> q_ids, kv_ids;
+  std::vector<float> sinks;
+  std::optional<float> soft_cap;
+
+  AttentionInputs inputs() const {
+    AttentionInputs inputs{q.view, k.view, v.view, {}, {}};
+    if (!q_ids.empty()) inputs.segment_ids = AttentionSegmentIds{q_ids, kv_ids};
+    inputs.sinks = sinks;
+    return inputs;
+  }
+};
+
+struct Sizes {
+  int64_t batch = 1, heads = 1, kv_heads = 1, q_len = 0, kv_len = 0, dim = 0, dim_v = 0;
+};
+
+inline Problem MakeProblem(std::mt19937_64& random, const Sizes& s,
+                           FloatType type = FloatType::kFloat32,
+                           Layout layout = Layout::kHeadsLengthDim) {
+  Problem p;
+  const float scale = 1 / std::sqrt(static_cast<float>(s.dim));
+  p.q = RandomTensor(random, type, layout, s.batch, s.heads, s.q_len, s.dim, 2 * scale);
+  p.k = RandomTensor(random, type, layout, s.batch, s.kv_heads, s.kv_len, s.dim);
+  p.v = RandomTensor(random, type, layout, s.batch, s.kv_heads, s.kv_len, s.dim_v);
+  p.out = MakeTensor(type, layout, s.batch, s.heads, s.q_len, s.dim_v);
+  Fill(p.out.view, [] { return kNaN; });  // Nothing may be left as it was.
+  p.logsumexp.assign(static_cast<size_t>(s.batch * s.heads * s.q_len), kNaN);
+  return p;
+}
+
+/// Whether a number is the expected one, NaN and infinities included.
+inline bool Near(double expected, float got, double tolerance) {
+  if (std::isnan(expected)) return std::isnan(got);
+  if (std::isinf(expected)) return expected == static_cast<double>(got);
+  return std::abs(expected - static_cast<double>(got)) <= tolerance;
+}
+
+/// The visible pairs of a mask, cell by cell.
+inline VisiblePair VisibleIn(const MultiHeadMask& mask) {
+  std::vector<std::vector<uint8_t>> cells;
+  for (const Mask& head : mask.masks()) cells.push_back(NaiveCells(head));
+  return [cells, kv_len = mask.shape().kv_len](int64_t head, int64_t q, int64_t kv) {
+    return cells[static_cast<size_t>(head)][static_cast<size_t>(q * kv_len + kv)] != 0;
+  };
+}
+
+inline ReferenceOptions OptionsOf(const Problem& p) {
+  ReferenceOptions options;
+  if (p.soft_cap) options.attn_logits_soft_cap = *p.soft_cap;
+  return options;
+}
+
+/// On every SIMD target that this machine has.
+class TargetTest : public testing::TestWithParam<int64_t> {
+ protected:
+  void SetUp() override {
+    hwy::SetSupportedTargetsForTest(GetParam());
+    ASSERT_STREQ(hwy::TargetName(GetParam()), fast::TargetName());
+  }
+  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
+};
+
+}  // namespace splashmask
