@@ -46,18 +46,40 @@ auto ToSpan(const std::optional<Array>& array) {
                : std::span<std::remove_pointer_t<decltype(array->data())>>();
 }
 
-void Forward(const SplashAttention& attention, const Floats& q, const Floats& k, const Floats& v,
-             const WritableFloats& out, const std::optional<WritableVector>& logsumexp,
-             const std::optional<Ids>& q_ids, const std::optional<Ids>& kv_ids,
-             const std::optional<Vector>& sinks) {
+AttentionInputs ToInputs(const Floats& q, const Floats& k, const Floats& v,
+                         const std::optional<Ids>& q_ids, const std::optional<Ids>& kv_ids,
+                         const std::optional<Vector>& sinks) {
   AttentionInputs inputs{ToTensor<ConstTensor>(q),
                          ToTensor<ConstTensor>(k),
                          ToTensor<ConstTensor>(v),
                          {},
                          ToSpan(sinks)};
   if (q_ids) inputs.segment_ids = AttentionSegmentIds{ToSpan(q_ids), ToSpan(kv_ids)};
+  return inputs;
+}
+
+void Forward(const SplashAttention& attention, const Floats& q, const Floats& k, const Floats& v,
+             const WritableFloats& out, const std::optional<WritableVector>& logsumexp,
+             const std::optional<Ids>& q_ids, const std::optional<Ids>& kv_ids,
+             const std::optional<Vector>& sinks) {
+  const AttentionInputs inputs = ToInputs(q, k, v, q_ids, kv_ids, sinks);
   RunInterruptibly([&](const Progress& progress) {
     attention.Forward(inputs, ToTensor<Tensor>(out), ToSpan(logsumexp), progress);
+    return 0;
+  });
+}
+
+void Backward(const SplashAttention& attention, const Floats& q, const Floats& k, const Floats& v,
+              const Floats& out, const Vector& logsumexp, const Floats& d_out,
+              const WritableFloats& dq, const WritableFloats& dk, const WritableFloats& dv,
+              const std::optional<WritableVector>& d_sinks, const std::optional<Ids>& q_ids,
+              const std::optional<Ids>& kv_ids, const std::optional<Vector>& sinks) {
+  const AttentionInputs inputs = ToInputs(q, k, v, q_ids, kv_ids, sinks);
+  const AttentionGradients gradients{ToTensor<Tensor>(dq), ToTensor<Tensor>(dk),
+                                     ToTensor<Tensor>(dv), ToSpan(d_sinks)};
+  RunInterruptibly([&](const Progress& progress) {
+    attention.Backward(inputs, {ToTensor<ConstTensor>(out), ToSpan(std::optional(logsumexp))},
+                       ToTensor<ConstTensor>(d_out), gradients, progress);
     return 0;
   });
 }
@@ -77,7 +99,13 @@ void BindAttention(nb::module_& m) {
            nb::arg("v").noconvert(), nb::arg("out").noconvert(),
            nb::arg("logsumexp").noconvert().none(), nb::arg("q_ids").noconvert().none(),
            nb::arg("kv_ids").noconvert().none(), nb::arg("sinks").noconvert().none(),
-           "All [batch, heads, length, dim]: float32, or bfloat16 seen as uint16.");
+           "All [batch, heads, length, dim]: float32, or bfloat16 seen as uint16.")
+      .def("backward", &Backward, nb::arg("q").noconvert(), nb::arg("k").noconvert(),
+           nb::arg("v").noconvert(), nb::arg("out").noconvert(), nb::arg("logsumexp").noconvert(),
+           nb::arg("d_out").noconvert(), nb::arg("dq").noconvert(), nb::arg("dk").noconvert(),
+           nb::arg("dv").noconvert(), nb::arg("d_sinks").noconvert().none(),
+           nb::arg("q_ids").noconvert().none(), nb::arg("kv_ids").noconvert().none(),
+           nb::arg("sinks").noconvert().none(), "Writes dq, dk, dv and d_sinks.");
 }
 
 }  // namespace splashmask::python

@@ -87,23 +87,63 @@ class SplashAttention:
         Raises:
           Error: shapes that do not fit the plan or each other, other dtypes.
         """
-        q_array = _array("q", q)
-        ranks = (2, 3) if q_array.ndim == 3 else (3, 4)
-        batched = _floats("q", q_array, (3, 4))
-        keys, values = ((_floats(name, x, ranks)) for name, x in (("k", k), ("v", v)))
-        if q_array.ndim == 4:  # Without heads, the batch comes first all the same.
-            keys, values = (x if np.ndim(original) == 4 else x.swapaxes(0, 1)
-                            for x, original in ((keys, k), (values, v)))
-        shape = (*q_array.shape[:-1], values.shape[-1])
+        inputs = _Inputs(q, k, v, segment_ids, sinks)
         if out is None:
-            out = np.empty(shape, q_array.dtype)
-        elif out.shape != shape:
-            raise invalid(f"[attention] expected out of shape {shape}, got {out.shape}")
-        logsumexp = np.empty(q_array.shape[:-1], np.float32) if save_residuals else None
-        q_ids, kv_ids = (None, None) if segment_ids is None else (
-            _ids(name, ids) for name, ids in zip(("q segment ids", "kv segment ids"), segment_ids))
-        self._core.forward(
-            batched, keys, values, _floats("out", out, (3, 4)),
-            None if logsumexp is None else logsumexp.reshape(-1), q_ids, kv_ids,
-            None if sinks is None else np.ascontiguousarray(sinks, np.float32).reshape(-1))
+            out = np.empty(inputs.out_shape, inputs.dtype)
+        elif out.shape != inputs.out_shape:
+            raise invalid(f"[attention] expected out of shape {inputs.out_shape}, got {out.shape}")
+        logsumexp = np.empty(inputs.out_shape[:-1], np.float32) if save_residuals else None
+        self._core.forward(*inputs.arrays, _floats("out", out, (3, 4)),
+                           None if logsumexp is None else logsumexp.reshape(-1), *inputs.extra)
         return (out, logsumexp) if save_residuals else out
+
+    def backward(self, q: Any, k: Any, v: Any, out: Any, logsumexp: Any, do: Any,
+                 segment_ids: Any = None, sinks: Any = None) -> tuple[np.ndarray, ...]:
+        """The gradients of sum(out * do).
+
+        Args:
+          q, k, v, segment_ids, sinks: as in the call.
+          out, logsumexp: what the call returned with save_residuals.
+          do: [num_heads, q_len, head_dim_v], with a leading batch dimension where q has one.
+
+        Returns:
+          (dq, dk, dv) in the shapes and dtypes of q, k and v; with sinks also theirs,
+          float32[num_heads].
+
+        Raises:
+          Error: also for a plan without the passes dq and dkv.
+        """
+        inputs = _Inputs(q, k, v, segment_ids, sinks)
+        gradients = [np.empty(_array(name, x).shape, _array(name, x).dtype)
+                     for name, x in (("q", q), ("k", k), ("v", v))]
+        d_sinks = None if sinks is None else np.empty(np.size(sinks), np.float32)
+        residuals = np.ascontiguousarray(logsumexp, np.float32).reshape(-1)
+        self._core.backward(
+            *inputs.arrays, _floats("out", out, (3, 4)), residuals, _floats("do", do, (3, 4)),
+            *inputs.as_ranked(gradients), d_sinks, *inputs.extra)
+        return (*gradients, d_sinks) if d_sinks is not None else tuple(gradients)
+
+
+class _Inputs:
+    """q, k and v as [batch, heads, length, dim], and what goes with them, for _core."""
+
+    def __init__(self, q: Any, k: Any, v: Any, segment_ids: Any, sinks: Any):
+        q_array = _array("q", q)
+        self.dtype = q_array.dtype
+        self._is_batched = q_array.ndim == 4
+        self.arrays = self.as_ranked([q, k, v])
+        self.out_shape = (*q_array.shape[:-1], self.arrays[2].shape[-1])
+        ids = (None, None) if segment_ids is None else (
+            _ids(name, one) for name, one in zip(("q segment ids", "kv segment ids"), segment_ids))
+        self.extra = (*ids, None if sinks is None else
+                      np.ascontiguousarray(sinks, np.float32).reshape(-1))
+
+    def as_ranked(self, arrays: list) -> list[np.ndarray]:
+        q, *keys = arrays
+        ranks = (3, 4) if self._is_batched else (2, 3)
+        result = [_floats("q", q, (3, 4))]
+        for name, one in zip(("k", "v"), keys):
+            ranked = _floats(name, one, ranks)
+            # [batch, length, dim]: the batch comes first though there are no heads.
+            result.append(ranked.swapaxes(0, 1) if self._is_batched and np.ndim(one) == 3 else ranked)
+        return result

@@ -60,6 +60,56 @@ def test_like_jax_s_kernel(mask, extra):
     assert (logsumexp[:, ~rows] == (-np.inf if sinks is None else sinks[:, None])).all()
 
 
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+@pytest.mark.parametrize("extra", ["", "segment_ids", "sinks", "soft_cap"])
+def test_gradients_like_jax_s_kernel(mask, extra):
+    q, k, v = inputs()
+    do = np.random.default_rng(1).standard_normal(q.shape, np.float32)
+    cap = 3.0 if extra == "soft_cap" else None
+    sinks = np.linspace(-1, 1, 4, dtype=np.float32) if extra == "sinks" else None
+    ids = tuple(np.arange(n, dtype=np.int32) // 130 for n in SHAPE) if extra == "segment_ids" else None
+    # A row that sees nothing is undefined in JAX's kernel: no gradient comes from it here.
+    visible = np.asarray(mask[:, :])
+    if ids is not None:
+        visible = visible & (ids[0][:, None] == ids[1])
+    do *= visible.any(1)[:, None]
+    heads = sm.MultiHeadMask([mask] * 4)
+    kernel = smj.make_splash_mha_single_device(heads, interpret=True, attn_logits_soft_cap=cap)
+    segment_ids = None if ids is None else smj.SegmentIds(*map(jnp.asarray, ids))
+
+    def loss(q, k, v, sinks):
+        return (kernel(q, k, v, segment_ids, sinks) * do).sum()
+
+    arguments = (0, 1, 2) if sinks is None else (0, 1, 2, 3)
+    want = jax.grad(loss, arguments)(q, k, v, sinks)
+    attention = sm.SplashAttention(compiled(mask), attn_logits_soft_cap=cap)
+    out, logsumexp = attention(q, k, v, ids, sinks, save_residuals=True)
+    got = attention.backward(q, k, v, out, logsumexp, do, ids, sinks)
+    for name, expected, ours in zip(("dq", "dk", "dv", "sinks"), want, got):
+        np.testing.assert_allclose(ours, np.asarray(expected), rtol=1e-4, atol=2e-5, err_msg=name)
+    assert len(got) == len(want)
+
+
+def test_gradients_of_batches_and_shared_heads():
+    attention = sm.SplashAttention(compiled(MASKS["causal"]))
+    q, k, v = (np.stack(parts) for parts in zip(*(inputs(seed=seed) for seed in range(2))))
+    do = np.random.default_rng(2).standard_normal(q.shape, np.float32)
+    out, logsumexp = attention(q, k, v, save_residuals=True)
+    got = attention.backward(q, k, v, out, logsumexp, do)
+    for b in range(2):
+        one = attention.backward(q[b], k[b], v[b], out[b], logsumexp[b], do[b])
+        for ours, expected in zip(got, one):
+            np.testing.assert_array_equal(ours[b], expected)
+    keys, values = k[:, 0], v[:, 0]  # All heads share them.
+    out, logsumexp = attention(q, keys, values, save_residuals=True)
+    _, dk, dv = attention.backward(q, keys, values, out, logsumexp, do)
+    assert dk.shape == keys.shape and dv.shape == values.shape
+    for b in range(2):
+        one = attention.backward(q[b], keys[b], values[b], out[b], logsumexp[b], do[b])
+        np.testing.assert_array_equal(dk[b], one[1])
+        np.testing.assert_array_equal(dv[b], one[2])
+
+
 def test_bfloat16():
     bfloat16 = jnp.bfloat16.dtype
     q, k, v = inputs(dtype=bfloat16)
@@ -128,5 +178,9 @@ def test_outputs_that_cannot_be():
         attention(q, k, v, out=q)
     with pytest.raises(sm.Error, match="a plan with the pass fwd"):
         sm.SplashAttention(compiled(MASKS["causal"], passes=("dkv",)))
+    fwd = sm.SplashAttention(compiled(MASKS["causal"], passes=("fwd",)))
+    out, logsumexp = fwd(q, k, v, save_residuals=True)
+    with pytest.raises(sm.Error, match="a plan with the passes dq and dkv"):
+        fwd.backward(q, k, v, out, logsumexp, out)
     with pytest.raises(sm.Error, match="a positive attn_logits_soft_cap"):
         sm.SplashAttention(compiled(MASKS["causal"]), attn_logits_soft_cap=-1)
