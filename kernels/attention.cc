@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "splashmask/kernels/check_inputs.h"
+#include "splashmask/kernels/check_tables.h"
 #include "splashmask/kernels/fast/backward_pass.h"
 #include "splashmask/kernels/fast/forward_pass.h"
 #include "splashmask/masks/error.h"
@@ -32,6 +33,9 @@ SplashAttention::SplashAttention(Plan plan, const AttentionOptions& options) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("[attention] expected a positive attn_logits_soft_cap, got {}",
                             *options.attn_logits_soft_cap));
+  }
+  for (Pass pass : kAllPasses) {
+    if (plan.pass(pass)) CheckTables(plan, pass);
   }
   impl_ = std::make_unique<const Impl>(std::move(plan), options);
 }

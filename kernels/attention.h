@@ -40,7 +40,8 @@ struct AttentionGradients {
 /// threads.
 class SplashAttention {
  public:
-  /// Throws kInvalidArgument when `plan` has no fwd pass, or `options` make no sense.
+  /// Throws kInvalidArgument when `plan` has no fwd pass, or `options` make no sense; kDamaged when
+  /// its tables name blocks that are not there; kTooLarge for positions beyond int32.
   explicit SplashAttention(Plan plan, const AttentionOptions& options = {});
   ~SplashAttention();
   SplashAttention(SplashAttention&&) noexcept;

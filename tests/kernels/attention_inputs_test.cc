@@ -126,6 +126,53 @@ TEST_F(AttentionInputsTest, WrongPlansAndOptions) {
               [&] { SplashAttention(MakePlan(), options); });
 }
 
+// Tables are obeyed, so they must be such as can be.
+TEST_F(AttentionInputsTest, TablesThatCannotBeWalked) {
+  CompileOptions options;
+  options.fwd = options.dkv = BlockShape{4, 4};
+  const Mask mask = Mask::Causal(kShape) & Mask::Stride(kShape, 2);
+  const auto expect = [&](const std::string& text, const std::function<void(Plan&)>& change) {
+    Plan plan = Compile(MultiHeadMask(mask, 4), options);
+    for (CompiledPass* pass : {&*plan.fwd, &*plan.dkv}) {
+      pass->info.block_mask = pass->info.block_mask->Clone();
+      pass->info.data_next = pass->info.data_next->Clone();
+      pass->info.mask_next = pass->info.mask_next->Clone();
+    }
+    change(plan);
+    ExpectError(ErrorCode::kDamaged, "[attention] " + text,
+                [&] { SplashAttention attention(plan); });
+  };
+  expect("fwd: expected classes of 0..2 in block_mask",
+         [](Plan& plan) { plan.fwd->info.block_mask->Set(0, 3); });
+  expect("fwd: expected blocks of the mask in data_next",
+         [](Plan& plan) { plan.fwd->info.data_next->Set(0, 3); });
+  expect("dkv: expected blocks of the mask in data_next", [](Plan& plan) {
+    for (int64_t i = 0; i < plan.dkv->info.data_next->size(); ++i) {
+      plan.dkv->info.data_next->Set(i, 2);
+    }
+  });
+  expect("fwd: expected stored blocks in mask_next",
+         [](Plan& plan) { plan.fwd->info.mask_next->Set(0, 100); });
+  expect("fwd: expected stored blocks in mask_next",
+         [](Plan& plan) { plan.fwd->info.mask_next->Set(0, -1); });
+  expect("fwd: expected partial blocks where block_mask is 1",
+         [](Plan& plan) { plan.fwd->info.partial_mask_blocks.reset(); });
+  expect("fwd: expected partial blocks of its block shape, and mask_next",
+         [](Plan& plan) { plan.fwd->info.mask_next.reset(); });
+  expect("fwd: expected partial blocks of its block shape, and mask_next",
+         [](Plan& plan) { plan.fwd->info.partial_mask_blocks = PartialMaskBlocks({1}, 4, 5); });
+  expect("fwd: expected block_mask and data_next",
+         [](Plan& plan) { plan.fwd->info.data_next.reset(); });
+  expect("fwd: expected tables for its heads and blocks",
+         [](Plan& plan) { plan.fwd->block.q = 2; });
+  expect("fwd: expected blocks and shards that divide the mask",
+         [](Plan& plan) { plan.fwd->block.kv = 5; });
+  expect("fwd: expected a mask function and the positions of all rows", [&](Plan& plan) {
+    plan.fwd->mask_function = Mask::Causal(kShape);
+    plan.fwd->info.q_sequence = Array::FromVector(std::vector<int32_t>{0, 1});
+  });
+}
+
 TEST_F(AttentionInputsTest, StopsWhenTold) {
   const std::atomic<bool> stop = true;
   Progress progress;
