@@ -170,6 +170,7 @@ json::object TokamaxPassJson(const Plan& plan, Pass which) {
           {"kv_seq_shards", options.kv_seq_shards},
           {"downcast_smem_data", options.downcast_smem_data},
           {"return_dynamic_grid", options.return_dynamic_grid},
+          {"simplify", options.simplify},
           {"tables", FieldsJson(Fields(pass.info))},
           {"blocks", CountsJson(CountTokamaxBlocks(plan, which))},
           {"mask_function", MaskFunctionJson(pass.mask_function)}};
@@ -255,10 +256,12 @@ std::string TokamaxText(const Plan& plan, Pass which) {
   const std::vector<Field> fields = Fields(pass.info);
   return fmt::format(
              "tokamax/{}  block_q {}, block_kv {}, {}\n"
-             "  q_seq_shards {}, kv_seq_shards {}, downcast_smem_data {}, return_dynamic_grid {}\n",
+             "  q_seq_shards {}, kv_seq_shards {}, downcast_smem_data {}, return_dynamic_grid {}, "
+             "simplify {}\n",
              PassName(which), Grouped(options.block.q), Grouped(options.block.kv),
              Bytes(TotalBytes(fields)), options.q_seq_shards, options.kv_seq_shards,
-             YesNo(options.downcast_smem_data), YesNo(options.return_dynamic_grid)) +
+             YesNo(options.downcast_smem_data), YesNo(options.return_dynamic_grid),
+             YesNo(options.simplify)) +
          FieldsText(fields, pass.mask_function) +
          fmt::format("  {:<20} {}\n", "each head", CountsText(CountTokamaxBlocks(plan, which)));
 }

@@ -39,6 +39,7 @@ std::string PlanDigest(const Plan& plan, const std::string& mask_digest) {
                            pass.kv_seq_shards));
     sha.Update(fmt::format("{}.downcast_smem_data={}\n", name, pass.downcast_smem_data));
     sha.Update(fmt::format("{}.return_dynamic_grid={}\n", name, pass.return_dynamic_grid));
+    sha.Update(fmt::format("{}.simplify={}\n", name, pass.simplify));
   }
   return sha.HexDigest();
 }

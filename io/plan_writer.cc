@@ -99,6 +99,7 @@ class Writer {
       group.SetAttribute("kv_seq_shards", pass->options.kv_seq_shards);
       group.SetAttribute("downcast_smem_data", pass->options.downcast_smem_data);
       group.SetAttribute("return_dynamic_grid", pass->options.return_dynamic_grid);
+      group.SetAttribute("simplify", pass->options.simplify);
       WriteFields(*pass, group);
     }
   }

@@ -20,7 +20,7 @@ class PassReader {
 
   TokamaxPass Read() {
     ExpectAttributes(group_, {"block_q", "block_kv", "q_seq_shards", "kv_seq_shards",
-                              "downcast_smem_data", "return_dynamic_grid"});
+                              "downcast_smem_data", "return_dynamic_grid", "simplify"});
     ExpectMembers(group_, {},
                   {kMaskNext, kActiveRows, kActiveCols, kBlockMask, kNumActiveBlocks,
                    kPartialMaskBlocks, kQSequence, kMaskFunction});
@@ -48,6 +48,7 @@ class PassReader {
     options.kv_seq_shards = PositiveAttribute(group_, "kv_seq_shards");
     options.downcast_smem_data = group_.BoolAttribute("downcast_smem_data");
     options.return_dynamic_grid = group_.BoolAttribute("return_dynamic_grid");
+    options.simplify = group_.BoolAttribute("simplify");
     ExpectDivides(group_, "q_seq_shards", options.q_seq_shards, shape_.q_len);
     ExpectDivides(group_, "kv_seq_shards", options.kv_seq_shards, shape_.kv_len);
     ExpectDivides(group_, "block_q", options.block.q, shape_.q_len / options.q_seq_shards);

@@ -42,6 +42,7 @@ struct TokamaxPassOptions {
   /// List visible blocks alone (and, in dkv, the first block of each row that has none, so that its
   /// output is initialised). Otherwise every block has an entry and the kernel's grid is static.
   bool return_dynamic_grid = true;
+  bool simplify = false;  ///< As PlanOptions has it; tokamax itself knows no such thing.
 
   friend bool operator==(const TokamaxPassOptions&, const TokamaxPassOptions&) = default;
 };

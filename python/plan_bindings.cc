@@ -125,8 +125,8 @@ std::unique_ptr<PlanObject> CompilePlan(const std::vector<const MaskObject*>& he
   });
 }
 
-// (block_shape, q_seq_shards, kv_seq_shards, downcast_smem_data, return_dynamic_grid)
-using TokamaxArguments = std::tuple<Pair, int64_t, int64_t, bool, bool>;
+// (block_shape, q_seq_shards, kv_seq_shards, downcast_smem_data, return_dynamic_grid, simplify)
+using TokamaxArguments = std::tuple<Pair, int64_t, int64_t, bool, bool, bool>;
 
 std::unique_ptr<PlanObject> CompileTokamaxPlan(const std::vector<const MaskObject*>& heads,
                                                const std::optional<TokamaxArguments>& fwd,
@@ -138,9 +138,9 @@ std::unique_ptr<PlanObject> CompileTokamaxPlan(const std::vector<const MaskObjec
     for (Pass which : kTokamaxPasses) {
       const std::optional<TokamaxArguments>& given = which == Pass::kDkv ? dkv : fwd;
       if (!given) continue;
-      const auto& [block, q_seq_shards, kv_seq_shards, downcast, dynamic_grid] = *given;
+      const auto& [block, q_seq_shards, kv_seq_shards, downcast, dynamic_grid, simplify] = *given;
       const TokamaxPassOptions options{ToBlockShape(block), q_seq_shards, kv_seq_shards, downcast,
-                                       dynamic_grid};
+                                       dynamic_grid,        simplify};
       object->plan.tokamax_pass(which) =
           CompileTokamax(mask.masks().front(), {options, which == Pass::kDkv, threads, progress});
     }
@@ -228,7 +228,8 @@ nb::object TokamaxTables(const PlanObject& object, const std::string& name) {
                                          options.q_seq_shards,
                                          options.kv_seq_shards,
                                          options.downcast_smem_data,
-                                         options.return_dynamic_grid},
+                                         options.return_dynamic_grid,
+                                         options.simplify},
                         list(info.mask_next), list(info.active_rows), list(info.active_cols),
                         list(info.block_mask), list(info.num_active_blocks),
                         PackedToNumpy(info.partial_mask_blocks), list(info.q_sequence),
@@ -310,7 +311,7 @@ void BindPlan(nb::module_& m) {
   m.def("compile_tokamax", &CompileTokamaxPlan, nb::arg("heads"), nb::kw_only(),
         nb::arg("fwd") = nb::none(), nb::arg("dkv") = nb::none(), nb::arg("threads") = 0,
         "A pass is (block_shape, q_seq_shards, kv_seq_shards, downcast_smem_data, "
-        "return_dynamic_grid).");
+        "return_dynamic_grid, simplify).");
 }
 
 }  // namespace splashmask::python

@@ -21,7 +21,7 @@ namespace {
 
 nb::tuple ProcessTokamaxMask(const MaskObject& mask, const Pair& block_shape, bool is_dkv,
                              bool downcast_smem_data, int64_t q_seq_shards, int64_t kv_seq_shards,
-                             bool return_dynamic_grid, int threads) {
+                             bool return_dynamic_grid, bool simplify, int threads) {
   TokamaxOptions options;
   options.block = {block_shape.first, block_shape.second};
   options.is_dkv = is_dkv;
@@ -29,6 +29,7 @@ nb::tuple ProcessTokamaxMask(const MaskObject& mask, const Pair& block_shape, bo
   options.q_seq_shards = q_seq_shards;
   options.kv_seq_shards = kv_seq_shards;
   options.return_dynamic_grid = return_dynamic_grid;
+  options.simplify = simplify;
   options.threads = threads;
 
   const auto [pass, blocks] = RunInterruptibly([&](const Progress& progress) {
@@ -54,7 +55,7 @@ void BindTokamax(nb::module_& m) {
   m.def("process_tokamax_mask", &ProcessTokamaxMask, nb::arg("mask"), nb::arg("block_shape"),
         nb::kw_only(), nb::arg("is_dkv") = false, nb::arg("downcast_smem_data") = true,
         nb::arg("q_seq_shards") = 1, nb::arg("kv_seq_shards") = 1,
-        nb::arg("return_dynamic_grid") = true, nb::arg("threads") = 0,
+        nb::arg("return_dynamic_grid") = true, nb::arg("simplify") = false, nb::arg("threads") = 0,
         "Returns (fields of tokamax's MaskInfo with bool blocks, Expr of the mask function or "
         "None).");
 }

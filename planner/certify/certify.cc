@@ -64,7 +64,8 @@ std::vector<Job> FindJobs(const Plan& plan) {
 }
 
 bool NeedsStoredBlocks(const Job& job, const Plan& plan, const HeadEntries& heads) {
-  return !ComputedByKernel(heads, !job.is_tokamax && plan.options.simplify);
+  return !ComputedByKernel(heads, job.is_tokamax ? plan.tokamax_pass(job.pass)->options.simplify
+                                                 : plan.options.simplify);
 }
 
 Certificate CertifyPlan(const Plan& plan, const Progress& progress) {

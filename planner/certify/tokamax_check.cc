@@ -28,7 +28,7 @@ TokamaxCheck::TokamaxCheck(const TokamaxPass& pass, bool is_dkv, const HeadEntri
       grid_(grid),
       progress_(progress),
       is_dkv_(is_dkv),
-      leaf_(ComputedByKernel(heads, /*simplify=*/false)),
+      leaf_(ComputedByKernel(heads, pass.options.simplify)),
       walk_(grid.truth, pass.options, is_dkv, progress) {}
 
 std::optional<Mismatch> TokamaxCheck::Run() {

@@ -69,7 +69,7 @@ bool IsFull(const BlockGrid& grid) {
 
 TokamaxPass CompilePass(const Mask& mask, const TokamaxOptions& options, Counters& counters) {
   const std::unique_ptr<const Analysis> analysis = Analyze(mask);
-  std::optional<Computable> computable = FindComputable(mask);
+  std::optional<Computable> computable = FindComputable(mask, options.simplify);
 
   const DraftGrid draft = ClassifyBlocks(*analysis, options.block, options.progress, counters);
   constexpr double kClassified = 0.2, kSettled = 0.9;

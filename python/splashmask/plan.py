@@ -74,7 +74,8 @@ class TokamaxPass:
 
     Attributes:
       block_shape: (block_q, block_kv).
-      q_seq_shards, kv_seq_shards, downcast_smem_data, return_dynamic_grid: what was asked for.
+      q_seq_shards, kv_seq_shards, downcast_smem_data, return_dynamic_grid, simplify: what was asked
+        for.
       mask_next, active_rows, active_cols, block_mask, num_active_blocks, q_sequence: as in tokamax's
         MaskInfo; absent ones are None.
       packed_partial_mask_blocks: uint8[blocks, rows, ceil(columns / 8)], little bit order, or None.
@@ -88,7 +89,7 @@ class TokamaxPass:
          self.num_active_blocks, self.packed_partial_mask_blocks, self.q_sequence,
          function) = tables
         (self.block_shape, self.q_seq_shards, self.kv_seq_shards, self.downcast_smem_data,
-         self.return_dynamic_grid) = self._arguments
+         self.return_dynamic_grid, self.simplify) = self._arguments
         self.mask_function: Callable | None = as_function(function)
 
     @functools.cached_property

@@ -37,7 +37,8 @@ SplashAttentionKernel = _kernel.SplashAttentionKernel
 SplashConfig = _kernel.SplashConfig
 
 __all__ = [
-    "MaskInfo", "SegmentIds", "SplashAttentionKernel", "SplashConfig", "compile", "make_splash_mha",
+    "MaskInfo", "SegmentIds", "SplashAttentionKernel", "SplashConfig", "compile",
+    "make_dynamic_splash_mha", "make_dynamic_splash_mqa", "make_splash_mha",
     "make_splash_mha_single_device", "make_splash_mqa", "make_splash_mqa_single_device", "patched",
     "process_mask", "process_mask_dkv",
 ]
@@ -46,7 +47,8 @@ __all__ = [
 def process_mask(mask: Any, block_shape: tuple[int, int], is_dkv: bool = False, *,
                  downcast_smem_data: bool = True, partial_mask_blocks_dtype: Any = np.int8,
                  q_seq_shards: int = 1, kv_seq_shards: int = 1,
-                 return_dynamic_grid: bool = True) -> tuple[MaskInfo, Callable | None]:
+                 return_dynamic_grid: bool = True,
+                 simplify: bool = False) -> tuple[MaskInfo, Callable | None]:
     """The lists of active blocks of the fwd pass (with is_dkv: of dkv), equal to tokamax's
     `process_mask` in every field.
 
@@ -57,6 +59,8 @@ def process_mask(mask: Any, block_shape: tuple[int, int], is_dkv: bool = False, 
       partial_mask_blocks_dtype: of the partial blocks.
       q_seq_shards, kv_seq_shards: over how many devices q and kv positions are sharded.
       return_dynamic_grid: list visible blocks alone; otherwise every block has an entry.
+      simplify: let the kernel compute every composition of positional masks, instead of loading
+        partial blocks from memory.
 
     Returns:
       tokamax's MaskInfo, and the mask as a function of positions when the kernel can compute it.
@@ -72,7 +76,7 @@ def process_mask(mask: Any, block_shape: tuple[int, int], is_dkv: bool = False, 
         downcast_smem_data=bool(downcast_smem_data),
         q_seq_shards=check_count("q_seq_shards", q_seq_shards),
         kv_seq_shards=check_count("kv_seq_shards", kv_seq_shards),
-        return_dynamic_grid=bool(return_dynamic_grid))
+        return_dynamic_grid=bool(return_dynamic_grid), simplify=bool(simplify))
     info = MaskInfo(*fields)
     if info.partial_mask_blocks is not None:
         blocks = info.partial_mask_blocks
@@ -95,7 +99,7 @@ def compile(mask: Any, *, block_q: int = 512, block_kv: int = 512, block_q_dkv: 
             block_kv_dkv: int | None = None, passes: tuple[str, ...] = ("fwd", "dkv"),
             q_seq_shards: int = 1, kv_seq_shards: int = 1, downcast_smem_data: bool = True,
             return_dynamic_grid: bool = True, return_dynamic_grid_dkv: bool | None = None,
-            threads: int = 0) -> Plan:
+            simplify: bool = False, threads: int = 0) -> Plan:
     """Compiles passes into a Plan that can be saved, loaded and verified; what is said of
     `process_mask` holds for each.
 
@@ -118,10 +122,10 @@ def compile(mask: Any, *, block_q: int = 512, block_kv: int = 512, block_q_dkv: 
     if return_dynamic_grid_dkv is None:
         return_dynamic_grid_dkv = return_dynamic_grid
     arguments = {
-        "fwd": ((block_q, block_kv), *shared, bool(return_dynamic_grid)),
+        "fwd": ((block_q, block_kv), *shared, bool(return_dynamic_grid), bool(simplify)),
         "dkv": ((block_q if block_q_dkv is None else block_q_dkv,
                  block_kv if block_kv_dkv is None else block_kv_dkv), *shared,
-                bool(return_dynamic_grid_dkv)),
+                bool(return_dynamic_grid_dkv), bool(simplify)),
     }
     chosen = {name: (check_pair(f"the block shape of {name}", block), *options)
               for name, (block, *options) in arguments.items() if name in passes}
@@ -133,13 +137,14 @@ def _make_splash_attention(mask: Any, *, config: SplashConfig | None = None, is_
                            save_residuals: bool = False,
                            mask_value: float = _base.DEFAULT_MASK_VALUE,
                            downcast_smem_data: bool = True,
-                           partial_mask_blocks_dtype: Any = np.int8,
-                           q_seq_shards: int) -> SplashAttentionKernel:
+                           partial_mask_blocks_dtype: Any = np.int8, q_seq_shards: int,
+                           simplify: bool = False) -> SplashAttentionKernel:
     if isinstance(mask, np.ndarray):
         mask = masks.NumpyMask(mask)
     config = SplashConfig.get_default() if config is None else config
     make = partial(process_mask, mask, downcast_smem_data=downcast_smem_data,
-                   partial_mask_blocks_dtype=partial_mask_blocks_dtype, q_seq_shards=q_seq_shards)
+                   partial_mask_blocks_dtype=partial_mask_blocks_dtype, q_seq_shards=q_seq_shards,
+                   simplify=simplify)
 
     def sparsity(info: MaskInfo) -> float:
         return float(np.mean(info.block_mask != 0))
@@ -165,6 +170,7 @@ def make_splash_mha(mask: Any, **options: Any) -> SplashAttentionKernel:
       q_seq_shards: over how many devices q positions are sharded.
       config, save_residuals, mask_value, downcast_smem_data, partial_mask_blocks_dtype: as in
         tokamax.
+      simplify: as in `process_mask`.
     """
     return _make_splash_attention(mask, is_mqa=False, **options)
 
@@ -183,6 +189,10 @@ def make_splash_mqa_single_device(mask: Any, **options: Any) -> SplashAttentionK
     """make_splash_mqa for one device."""
     return make_splash_mqa(mask, q_seq_shards=1, **options)
 
+
+# Masks that are known at run time only have no tables to make here.
+make_dynamic_splash_mha = _kernel.make_dynamic_splash_mha
+make_dynamic_splash_mqa = _kernel.make_dynamic_splash_mqa
 
 _patch = Patch([(_info.process_mask, process_mask), (_info.process_mask_dkv, process_mask_dkv)])
 

@@ -96,6 +96,7 @@ TEST(DigestsTest, EveryTokamaxOptionChangesThePlanDigest) {
       [](Plan& p) { p.tokamax_dkv->options.kv_seq_shards = 2; },
       [](Plan& p) { p.tokamax_dkv->options.downcast_smem_data = false; },
       [](Plan& p) { p.tokamax_dkv->options.return_dynamic_grid = true; },
+      [](Plan& p) { p.tokamax_dkv->options.simplify = true; },
       [](Plan& p) { p.tokamax_dkv.reset(); },
       [](Plan& p) { std::swap(p.tokamax_fwd, p.tokamax_dkv); },
   };

@@ -191,6 +191,7 @@ class PlanFuzzer {
     Attribute(group, "kv_seq_shards", int64_t{1});
     Attribute(group, "downcast_smem_data", true);
     Attribute(group, "return_dynamic_grid", true);
+    Attribute(group, "simplify", false);
     for (const char* name : {"mask_next", "active_rows", "active_cols", "block_mask"}) {
       Data(group, name, DType::kInt8, {6});
     }

@@ -61,7 +61,7 @@ TEST_F(TokamaxDamageTest, AttributesAndMembersAreStrict) {
       "/: expected a group 'tokamax', got something else",
       [](hid_t f) { PutZeros(f, "/tokamax", H5T_STD_I8LE, {1}); }, "none");
   for (const std::string name : {"block_q", "block_kv", "q_seq_shards", "kv_seq_shards",
-                                 "downcast_smem_data", "return_dynamic_grid"}) {
+                                 "downcast_smem_data", "return_dynamic_grid", "simplify"}) {
     Expect("/tokamax/fwd: expected the attribute '" + name + "', got none",
            [&](hid_t f) { DropAttribute(f, "/tokamax/fwd", name.c_str()); });
   }

@@ -63,6 +63,7 @@ std::vector<Plan> RandomPlans(uint64_t count) {
                                    random() % 2 ? 1 : 3, random() % 2 ? 1 : 2);
     drawn.downcast_smem_data = random() % 3 != 0;
     drawn.return_dynamic_grid = random() % 3 != 0;
+    drawn.simplify = random() % 4 == 0;
     return drawn;
   };
   for (uint64_t i = 0; i < count; ++i) {

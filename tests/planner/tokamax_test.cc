@@ -255,6 +255,7 @@ Case MakeCase(uint64_t seed) {
   options.is_dkv = uniform(0, 1) == 0;
   options.downcast_smem_data = uniform(0, 2) != 0;
   options.return_dynamic_grid = uniform(0, 2) != 0;
+  options.simplify = uniform(0, 3) == 0;
   const Shape shape{q_blocks * options.block.q, kv_blocks * options.block.kv};
   const int depth = static_cast<int>(uniform(0, 3));
   return {RandomMask(random, shape, depth), options};
@@ -266,7 +267,8 @@ std::string Describe(const Case& c) {
          std::to_string(c.mask.shape().kv_len) + " block " + std::to_string(o.block.q) + "x" +
          std::to_string(o.block.kv) + " shards " + std::to_string(o.q_seq_shards) + "x" +
          std::to_string(o.kv_seq_shards) + (o.is_dkv ? " dkv" : " fwd") +
-         (o.downcast_smem_data ? " downcast" : "") + (o.return_dynamic_grid ? " dynamic" : "");
+         (o.downcast_smem_data ? " downcast" : "") + (o.return_dynamic_grid ? " dynamic" : "") +
+         (o.simplify ? " simplify" : "");
 }
 
 void ExpectSameList(const std::optional<Array>& expected, const std::optional<Array>& got,

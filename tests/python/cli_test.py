@@ -250,13 +250,13 @@ def tokamax_plan(tmp_path):
 def test_inspect_lists_tokamax_tables(run, tokamax_plan):
     text = run("inspect", "plan.h5").stdout
     assert "tokamax/fwd  block_q 1, block_kv 2, " in text
-    assert "kv_seq_shards 1, downcast_smem_data yes, return_dynamic_grid no" in text
+    assert "kv_seq_shards 1, downcast_smem_data yes, return_dynamic_grid no, simplify no" in text
     assert re.search(r"active_rows +int8 +\[5\] +5 bytes", text)
     result = json.loads(run("inspect", "plan.h5", "--json").stdout)
     assert result["passes"] == {} and set(result["tokamax"]) == {"fwd", "dkv"}
     fwd = result["tokamax"]["fwd"]
     assert set(fwd) == {"block_q", "block_kv", "q_seq_shards", "kv_seq_shards", "downcast_smem_data",
-                        "return_dynamic_grid", "tables", "blocks", "mask_function"}
+                        "return_dynamic_grid", "simplify", "tables", "blocks", "mask_function"}
     assert fwd["tables"]["num_active_blocks"] == {"dtype": "int32", "shape": [1], "bytes": 4}
     assert fwd["tables"]["partial_mask_blocks"] == {"dtype": "bool", "shape": [2, 1, 2], "bytes": 2}
     assert result["tokamax"]["dkv"]["return_dynamic_grid"] is False

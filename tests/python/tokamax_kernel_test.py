@@ -183,3 +183,32 @@ def test_q_shards_give_the_same_bits(name):
     values = TokamaxCase(shape, expr, builder.arrays, block).values()
     dense = _dense_reference(values, q, k, v, None)
     np.testing.assert_allclose(jnp.concatenate(outputs, axis=1), dense, atol=1e-4, rtol=0.02)
+
+
+@pytest.mark.parametrize("dq_reduction_steps", [None, 3])
+def test_simplify_lets_the_kernel_compute_the_mask(dq_reduction_steps):
+    shape, block = (384, 384), (128, 128)
+    mask = ((splashmask.ChunkedCausalMask(shape, 200) | splashmask.LocalMask(shape, (90, 0), 0)) ^
+            splashmask.stride(shape, 384, 7))
+    config = _config(block, dq_reduction_steps=dq_reduction_steps)
+    stored = smt.make_splash_mha_single_device(mask, config=config)
+    computed = smt.make_splash_mha_single_device(mask, config=config, simplify=True)
+    assert stored.fwd_mask_info.partial_mask_blocks is not None
+    assert computed.fwd_mask_info.partial_mask_blocks is None
+    assert computed.kwargs["mask_function"] is not None
+    inputs = _inputs(shape, 2, 2, jnp.float32)
+    want, got = (_run(kernel, *inputs, None, None) for kernel in (stored, computed))
+    for name, expected, ours in zip(("out", "dq", "dk", "dv"), want, got, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_masks_known_at_run_time_stay_tokamax_s():
+    shape, block = (256, 256), (128, 128)
+    array = _dense_blocks(shape, block)
+    with smt.patched():
+        kernel = smt.make_dynamic_splash_mha(jnp.asarray(array), config=_config(block))
+    static = smt.make_splash_mha_single_device(array, config=_config(block, dq_reduction_steps=3))
+    inputs = _inputs(shape, 2, 2, jnp.float32)
+    want, got = (_run(one, *inputs, None, None) for one in (static, kernel))
+    for name, expected, ours in zip(("out", "dq", "dk", "dv"), want, got, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5, err_msg=name)

@@ -60,6 +60,17 @@ def test_pictures():
             plan.show(name)
 
 
+def test_simplify_is_stored(tmp_path):
+    mask = sm.CausalMask((64, 64)) & sm.LocalMask((64, 64), (9, 0), 0)
+    plan = smt.compile(mask, block_q=8, block_kv=16, simplify=True)
+    plan.save(tmp_path / "plan.h5")
+    for one in (plan, sm.load(tmp_path / "plan.h5")):
+        for tables in (one.tokamax_fwd, one.tokamax_dkv):
+            assert tables.simplify and tables.partial_mask_blocks is None
+            assert str(tables.mask_function) == str(mask)
+        assert one.verify() is None
+
+
 def test_chosen_passes():
     plan = smt.compile(sm.CausalMask((64, 64)), block_q=16, block_kv=16, passes=("dkv",))
     assert plan.tokamax_fwd is None and plan.tokamax_dkv is not None

@@ -2,6 +2,7 @@
 #include "tests/support/naive_mask.h"
 
 #include "splashmask/masks/node.h"
+#include "splashmask/masks/print.h"
 
 namespace splashmask {
 
@@ -98,6 +99,14 @@ std::vector<uint8_t> NaiveCells(const Mask& mask) {
     for (int64_t kv = 0; kv < shape.kv_len; ++kv) cells.push_back(NaiveAt(mask, q, kv));
   }
   return cells;
+}
+
+bool IsPositionalText(const Mask& mask) {
+  const std::string text = ToString(mask);
+  for (const char* word : {"\"", "documents", "custom", "reorder"}) {
+    if (text.find(word) != std::string::npos) return false;
+  }
+  return true;
 }
 
 }  // namespace splashmask

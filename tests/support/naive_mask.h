@@ -15,4 +15,8 @@ bool NaiveAt(const Mask& mask, int64_t q, int64_t kv);
 /// All cells, one byte each (0 or 1), row by row.
 std::vector<uint8_t> NaiveCells(const Mask& mask);
 
+/// With simplify: whether the text form names no array and reorders nothing, so that a kernel can
+/// compute the mask from positions.
+bool IsPositionalText(const Mask& mask);
+
 }  // namespace splashmask

@@ -31,15 +31,6 @@ bool IsComputableLeaf(const Mask& mask) {
          std::holds_alternative<node::ChunkedCausal>(mask.node().expr);
 }
 
-// With simplify: whether the text form names no array and reorders nothing.
-bool IsPositionalText(const Mask& mask) {
-  const std::string text = ToString(mask);
-  for (const char* word : {"\"", "documents", "custom", "reorder"}) {
-    if (text.find(word) != std::string::npos) return false;
-  }
-  return true;
-}
-
 // Whether JAX takes two heads for one: the same expression, with q positions equal in value and in
 // bytes (a mask without a reordering has those of its rows, int32).
 bool SameHead(const Mask& a, const Mask& b) {

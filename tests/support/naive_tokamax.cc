@@ -138,7 +138,8 @@ TokamaxPass NaiveTokamax(const Mask& mask, const TokamaxOptions& options) {
   pass.options = options;
   const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
   const Mask function = reorder == nullptr ? mask : reorder->mask;
-  const bool computable = KernelComputes(function);
+  const bool computable =
+      KernelComputes(function) || (options.simplify && IsPositionalText(function));
   if (computable && reorder != nullptr) {
     pass.info.q_sequence = reorder->q_positions;
   } else if (computable) {
