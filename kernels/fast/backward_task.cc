@@ -272,8 +272,11 @@ class Dkv {
         for (int64_t row = 0; row < row_count; ++row) {
           const float factor = factors[c * width_ + row];
           if (factor == 0) continue;
-          for (int64_t i = 0; i < width_; ++i) {
-            at[c * width_ + i] += factor * rows[(d + row) * width_ + i];
+          for (int64_t i = 0; i < width_; i += static_cast<int64_t>(hn::Lanes(F32()))) {
+            const V32 row_part = hn::Load(F32(), rows + (d + row) * width_ + i);
+            float* const sum = at + c * width_ + i;
+            hn::Store(hn::MulAdd(hn::Set(F32(), factor), row_part, hn::Load(F32(), sum)), F32(),
+                      sum);
           }
         }
       }
