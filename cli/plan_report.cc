@@ -25,18 +25,15 @@ struct Field {
   int64_t bytes;
 };
 
-void AppendTable(std::vector<Field>& fields, const char* name, const std::optional<Table>& table) {
-  if (!table) return;
+/// A Table or an Array.
+template <typename Elements>
+void AppendElements(std::vector<Field>& fields, const char* name,
+                    const std::optional<Elements>& elements) {
+  if (!elements) return;
   fields.push_back({name,
-                    std::string(DTypeName(table->dtype())),
-                    {table->shape().begin(), table->shape().end()},
-                    table->size_bytes()});
-}
-
-void AppendArray(std::vector<Field>& fields, const char* name, const std::optional<Array>& array) {
-  if (!array) return;
-  fields.push_back(
-      {name, std::string(DTypeName(array->dtype())), array->shape(), array->size_bytes()});
+                    std::string(DTypeName(elements->dtype())),
+                    {elements->shape().begin(), elements->shape().end()},
+                    elements->size_bytes()});
 }
 
 void AppendBlocks(std::vector<Field>& fields, const std::optional<PartialMaskBlocks>& blocks) {
@@ -50,23 +47,23 @@ void AppendBlocks(std::vector<Field>& fields, const std::optional<PartialMaskBlo
 
 std::vector<Field> Fields(const MaskInfo& info) {
   std::vector<Field> fields;
-  AppendTable(fields, "data_next", info.data_next);
-  AppendTable(fields, "mask_next", info.mask_next);
-  AppendTable(fields, "block_mask", info.block_mask);
+  AppendElements(fields, "data_next", info.data_next);
+  AppendElements(fields, "mask_next", info.mask_next);
+  AppendElements(fields, "block_mask", info.block_mask);
   AppendBlocks(fields, info.partial_mask_blocks);
-  AppendArray(fields, "q_sequence", info.q_sequence);
+  AppendElements(fields, "q_sequence", info.q_sequence);
   return fields;
 }
 
 std::vector<Field> Fields(const TokamaxMaskInfo& info) {
   std::vector<Field> fields;
-  AppendArray(fields, "mask_next", info.mask_next);
-  AppendArray(fields, "active_rows", info.active_rows);
-  AppendArray(fields, "active_cols", info.active_cols);
-  AppendArray(fields, "block_mask", info.block_mask);
-  AppendArray(fields, "num_active_blocks", info.num_active_blocks);
+  AppendElements(fields, "mask_next", info.mask_next);
+  AppendElements(fields, "active_rows", info.active_rows);
+  AppendElements(fields, "active_cols", info.active_cols);
+  AppendElements(fields, "block_mask", info.block_mask);
+  AppendElements(fields, "num_active_blocks", info.num_active_blocks);
   AppendBlocks(fields, info.partial_mask_blocks);
-  AppendArray(fields, "q_sequence", info.q_sequence);
+  AppendElements(fields, "q_sequence", info.q_sequence);
   return fields;
 }
 
@@ -255,10 +252,10 @@ std::string TokamaxText(const Plan& plan, Pass which) {
   const TokamaxPassOptions& options = pass.options;
   const std::vector<Field> fields = Fields(pass.info);
   return fmt::format(
-             "tokamax/{}  block_q {}, block_kv {}, {}\n"
+             "{}  block_q {}, block_kv {}, {}\n"
              "  q_seq_shards {}, kv_seq_shards {}, downcast_smem_data {}, return_dynamic_grid {}, "
              "simplify {}\n",
-             PassName(which), Grouped(options.block.q), Grouped(options.block.kv),
+             TokamaxPassPath(which), Grouped(options.block.q), Grouped(options.block.kv),
              Bytes(TotalBytes(fields)), options.q_seq_shards, options.kv_seq_shards,
              YesNo(options.downcast_smem_data), YesNo(options.return_dynamic_grid),
              YesNo(options.simplify)) +

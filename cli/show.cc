@@ -68,7 +68,7 @@ std::string Shorten(const std::string& text, int width) {
 }
 
 std::string Describe(const Arguments& arguments, const Plan& plan, const PassGrid& shown) {
-  const auto& [block, grid] = shown;
+  const auto& [path, block, grid] = shown;
   PictureOptions options;
   options.width = std::max(arguments.width.value_or(StdoutWidth()), kLeastWidth);
   options.colours = StdoutColours(ColourChoiceOf(arguments));
@@ -79,15 +79,15 @@ std::string Describe(const Arguments& arguments, const Plan& plan, const PassGri
   };
   const Mask& mask = plan.mask.masks()[static_cast<size_t>(arguments.head)];
   return fmt::format("{}\n{}, head {} of {}, {} x {} blocks of {} q x {} kv\n\n{}{}, {}, {}\n",
-                     Shorten(ShortMaskText(ToString(mask)), options.width), arguments.pass,
-                     arguments.head, plan.mask.num_heads(), Grouped(grid.q_blocks),
-                     Grouped(grid.kv_blocks), block.q, block.kv, DrawPicture(grid, block, options),
+                     Shorten(ShortMaskText(ToString(mask)), options.width), path, arguments.head,
+                     plan.mask.num_heads(), Grouped(grid.q_blocks), Grouped(grid.kv_blocks),
+                     block.q, block.kv, DrawPicture(grid, block, options),
                      part(counts.full, "full"), part(counts.partial, "partial"),
                      part(counts.empty, "empty"));
 }
 
 json::object DescribeJson(const Arguments& arguments, const Plan& plan, const PassGrid& shown) {
-  const auto& [block, grid] = shown;
+  const auto& [path, block, grid] = shown;
   json::array rows;
   for (int64_t q = 0; q < grid.q_blocks; ++q) {
     std::string row;
@@ -97,7 +97,7 @@ json::object DescribeJson(const Arguments& arguments, const Plan& plan, const Pa
     rows.emplace_back(row);
   }
   return {{"file", arguments.file},
-          {"pass", arguments.pass},
+          {"pass", path},
           {"head", arguments.head},
           {"mask", ToString(plan.mask.masks()[static_cast<size_t>(arguments.head)])},
           {"block_q", block.q},
@@ -106,14 +106,12 @@ json::object DescribeJson(const Arguments& arguments, const Plan& plan, const Pa
           {"rows", std::move(rows)}};
 }
 
-ExitCode Run(Arguments arguments, const std::atomic<bool>& stop) {
+ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   ReadOptions options;
   options.progress.stop = &stop;
   const Plan plan = ReadPlan(arguments.file, options).plan;
-  if (const auto paths = PassPaths(plan); arguments.pass.empty() && !paths.empty()) {
-    arguments.pass = paths.front();
-  }
-  const PassGrid shown = LayOutBlocks(plan, arguments.pass, arguments.head);
+  const PassGrid shown = LayOutBlocks(
+      plan, arguments.pass.empty() ? std::nullopt : std::optional(arguments.pass), arguments.head);
   WriteStdout(arguments.json ? ToLine(DescribeJson(arguments, plan, shown))
                              : Describe(arguments, plan, shown));
   return kDone;

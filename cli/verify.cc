@@ -2,6 +2,7 @@
 // splashmask verify: does a plan file say what its mask says?
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <chrono>
 #include <cstdint>
@@ -42,18 +43,6 @@ damaged.
 Examples:
   splashmask verify llama.h5
   splashmask verify edited.h5 --ignore-seal --json)";
-
-std::string PassNames(const Plan& plan) {
-  std::string names;
-  for (const Pass pass : kAllPasses) {
-    if (plan.pass(pass)) names += (names.empty() ? "" : ", ") + std::string(PassName(pass));
-  }
-  for (const Pass pass : kTokamaxPasses) {
-    if (!plan.tokamax_pass(pass)) continue;
-    names += fmt::format("{}tokamax/{}", names.empty() ? "" : ", ", PassName(pass));
-  }
-  return names;
-}
 
 /// The heads that have the mask of head `first`.
 std::vector<int64_t> HeadsLike(const MultiHeadMask& mask, int64_t first) {
@@ -138,9 +127,9 @@ ExitCode Report(const Arguments& arguments, const LoadedPlan& loaded,
           ? fmt::format("MISMATCH in {}: {}\n", arguments.file, certificate.mismatch->ToString())
           : fmt::format("{} {}: {} and its tables agree ({}; {} cells, {} entries; {})\n",
                         code == kDone ? "ok" : "NOT OK", arguments.file,
-                        ShortMaskText(ToString(loaded.plan.mask)), PassNames(loaded.plan),
-                        Grouped(certificate.cells), Grouped(certificate.entries),
-                        Duration(seconds));
+                        ShortMaskText(ToString(loaded.plan.mask)),
+                        fmt::join(PassPaths(loaded.plan), ", "), Grouped(certificate.cells),
+                        Grouped(certificate.entries), Duration(seconds));
   WriteStdout(text);
   return code;
 }

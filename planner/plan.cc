@@ -19,6 +19,8 @@ std::string_view PassName(Pass pass) {
   return "";
 }
 
+std::string TokamaxPassPath(Pass pass) { return "tokamax/" + std::string(PassName(pass)); }
+
 const std::optional<CompiledPass>& Plan::pass(Pass pass) const {
   switch (pass) {
     case Pass::kFwd:
@@ -45,6 +47,17 @@ std::optional<TokamaxPass>& Plan::tokamax_pass(Pass pass) {
 bool Plan::has_one_mask() const {
   const std::vector<Mask>& masks = mask.masks();
   return std::ranges::all_of(masks, [&](const Mask& head) { return head == masks.front(); });
+}
+
+std::vector<std::string> PassPaths(const Plan& plan) {
+  std::vector<std::string> paths;
+  for (const Pass pass : kAllPasses) {
+    if (plan.pass(pass)) paths.emplace_back(PassName(pass));
+  }
+  for (const Pass pass : kTokamaxPasses) {
+    if (plan.tokamax_pass(pass)) paths.push_back(TokamaxPassPath(pass));
+  }
+  return paths;
 }
 
 }  // namespace splashmask

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "splashmask/masks/multi_head_mask.h"
 #include "splashmask/planner/mask_info.h"
@@ -18,6 +20,8 @@ inline constexpr Pass kAllPasses[] = {Pass::kFwd, Pass::kDq, Pass::kDkv};
 inline constexpr Pass kTokamaxPasses[] = {Pass::kFwd, Pass::kDkv};
 /// "fwd", "dq" or "dkv".
 std::string_view PassName(Pass pass);
+/// A pass in tokamax's dialect as plan files name it: "tokamax/fwd" or "tokamax/dkv".
+std::string TokamaxPassPath(Pass pass);
 
 /// What was asked for, beside the mask. The block shapes of passes live in the passes themselves.
 struct PlanOptions {
@@ -60,5 +64,9 @@ struct Plan {
   /// Whether all heads have one mask.
   bool has_one_mask() const;
 };
+
+/// The passes of a plan under the names that plan files give them, in the order "fwd", "dq", "dkv",
+/// "tokamax/fwd", "tokamax/dkv".
+std::vector<std::string> PassPaths(const Plan& plan);
 
 }  // namespace splashmask

@@ -201,7 +201,7 @@ struct TokamaxLists {
 };
 
 const TokamaxPass& RequireTokamax(const Plan& plan, Pass pass) {
-  if (!plan.tokamax_pass(pass)) ThrowAbsent(plan, fmt::format("tokamax/{}", PassName(pass)));
+  if (!plan.tokamax_pass(pass)) ThrowAbsent(plan, TokamaxPassPath(pass));
   return *plan.tokamax_pass(pass);
 }
 
@@ -278,28 +278,23 @@ BlockClassGrid LayOutTokamaxBlocks(const Plan& plan, Pass pass) {
   return grid;
 }
 
-std::vector<std::string> PassPaths(const Plan& plan) {
-  std::vector<std::string> paths;
-  for (const Pass pass : kAllPasses) {
-    if (plan.pass(pass)) paths.emplace_back(PassName(pass));
+PassGrid LayOutBlocks(const Plan& plan, std::optional<std::string> named, int64_t head) {
+  if (!named) {
+    const std::vector<std::string> paths = PassPaths(plan);
+    if (paths.empty()) ThrowAbsent(plan, std::string(PassName(Pass::kFwd)));
+    named = paths.front();
   }
-  for (const Pass pass : kTokamaxPasses) {
-    if (plan.tokamax_pass(pass)) paths.push_back(fmt::format("tokamax/{}", PassName(pass)));
-  }
-  return paths;
-}
-
-PassGrid LayOutBlocks(const Plan& plan, std::string_view path, int64_t head) {
+  std::string& path = *named;
   for (const Pass pass : kAllPasses) {
     if (path != PassName(pass)) continue;
     BlockClassGrid grid = LayOutBlocks(plan, pass, head);
-    return {plan.pass(pass)->block, std::move(grid)};
+    return {std::move(path), plan.pass(pass)->block, std::move(grid)};
   }
   for (const Pass pass : kTokamaxPasses) {
-    if (path != fmt::format("tokamax/{}", PassName(pass))) continue;
+    if (path != TokamaxPassPath(pass)) continue;
     CheckHead(plan, head);
     BlockClassGrid grid = LayOutTokamaxBlocks(plan, pass);
-    return {plan.tokamax_pass(pass)->options.block, std::move(grid)};
+    return {std::move(path), plan.tokamax_pass(pass)->options.block, std::move(grid)};
   }
   throw Error(ErrorCode::kInvalidArgument,
               fmt::format("[statistics] expected a pass fwd, dq, dkv, tokamax/fwd or tokamax/dkv, "

@@ -3,8 +3,8 @@
 // What a plan's tables say about the grid of blocks: its classes, laid out and counted.
 
 #include <cstdint>
+#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "splashmask/planner/mask_info.h"
@@ -36,10 +36,6 @@ struct BlockClassGrid {
   }
 };
 
-/// The passes of a plan under the names that plan files give them, in the order "fwd", "dq", "dkv",
-/// "tokamax/fwd", "tokamax/dkv".
-std::vector<std::string> PassPaths(const Plan& plan);
-
 /// The counts of each head, [num_heads]. A shrunk table leaves empty blocks out; they count here.
 /// Throws kInvalidArgument when the plan has no such pass, kDamaged when its tables contradict it,
 /// kTooLarge when there are more blocks than 64 bits count (or, to lay them out, than memory
@@ -56,15 +52,16 @@ BlockClassGrid LayOutBlocks(const Plan& plan, Pass pass, int64_t head);
 BlockCounts CountTokamaxBlocks(const Plan& plan, Pass pass);
 BlockClassGrid LayOutTokamaxBlocks(const Plan& plan, Pass pass);
 
-/// A pass's grid, and the shape of its blocks.
+/// A pass as plan files name it, its grid, and the shape of its blocks.
 struct PassGrid {
+  std::string path;
   BlockShape block;
   BlockClassGrid grid;
 };
 
-/// The same for a pass as plan files name it: "fwd", "dq", "dkv", "tokamax/fwd" or "tokamax/dkv".
-/// Throws kInvalidArgument for any other name.
-PassGrid LayOutBlocks(const Plan& plan, std::string_view path, int64_t head);
+/// The same for a pass as plan files name it: "fwd", "dq", "dkv", "tokamax/fwd" or "tokamax/dkv";
+/// without one, the first that the plan has. Throws kInvalidArgument for any other name.
+PassGrid LayOutBlocks(const Plan& plan, std::optional<std::string> named, int64_t head);
 
 /// The counts of a grid.
 BlockCounts CountBlocks(const BlockClassGrid& grid);

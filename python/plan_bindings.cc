@@ -174,9 +174,7 @@ nb::object Verify(const PlanObject& object, int threads) {
 
 std::string Show(const PlanObject& object, const std::optional<std::string>& pass_name,
                  int64_t head, int width) {
-  const std::vector<std::string> paths = PassPaths(object.plan);
-  const std::string path = pass_name ? *pass_name : paths.empty() ? "fwd" : paths.front();
-  const PassGrid shown = LayOutBlocks(object.plan, path, head);
+  const PassGrid shown = LayOutBlocks(object.plan, pass_name, head);
   return DrawPicture(shown.grid, shown.block, {width, Colours::kNone});
 }
 
@@ -203,15 +201,18 @@ nb::object PassTables(const PlanObject& object, const std::string& name) {
       info.q_sequence ? ToNumpy(*info.q_sequence) : nb::none(), ToObject(pass->mask_function));
 }
 
-nb::object ExpandPartialBlocks(const PlanObject& object, const std::string& name) {
-  const std::optional<CompiledPass>& pass = object.plan.pass(ToPass(name));
-  if (!pass) return nb::none();
+nb::object ExpandToNumpy(const std::optional<PartialMaskBlocks>& packed) {
   std::optional<ExpandedBlocks> blocks;
   {
-    nb::gil_scoped_release released;
-    blocks = Expand(pass->info.partial_mask_blocks);
+    const nb::gil_scoped_release released;
+    blocks = Expand(packed);
   }
   return ToNumpy(blocks);
+}
+
+nb::object ExpandPartialBlocks(const PlanObject& object, const std::string& name) {
+  const std::optional<CompiledPass>& pass = object.plan.pass(ToPass(name));
+  return pass ? ExpandToNumpy(pass->info.partial_mask_blocks) : nb::none();
 }
 
 // The same of a pass in tokamax's dialect: its options, lists, packed blocks, positions and mask
@@ -238,13 +239,7 @@ nb::object TokamaxTables(const PlanObject& object, const std::string& name) {
 
 nb::object ExpandTokamaxBlocks(const PlanObject& object, const std::string& name) {
   const std::optional<TokamaxPass>& pass = object.plan.tokamax_pass(ToPass(name));
-  if (!pass) return nb::none();
-  std::optional<ExpandedBlocks> blocks;
-  {
-    nb::gil_scoped_release released;
-    blocks = Expand(pass->info.partial_mask_blocks);
-  }
-  return ToNumpy(blocks);
+  return pass ? ExpandToNumpy(pass->info.partial_mask_blocks) : nb::none();
 }
 
 nb::dict Digests(const PlanObject& object) {

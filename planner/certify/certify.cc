@@ -166,7 +166,7 @@ void CheckOptions(const Plan& plan) {
   for (Pass pass : kTokamaxPasses) {
     if (!plan.tokamax_pass(pass)) continue;
     const TokamaxPassOptions& tokamax = plan.tokamax_pass(pass)->options;
-    const std::string name = fmt::format("tokamax/{}", PassName(pass));
+    const std::string name = TokamaxPassPath(pass);
     CheckDivides(tokamax.q_seq_shards, name + " q_seq_shards", shape.q_len, "q_len");
     CheckDivides(tokamax.kv_seq_shards, name + " kv_seq_shards", shape.kv_len, "kv_len");
     CheckDivides(tokamax.block.q, name + " block_q", shape.q_len / tokamax.q_seq_shards,
@@ -179,7 +179,7 @@ void CheckOptions(const Plan& plan) {
 }  // namespace
 
 std::string Mismatch::PassPath() const {
-  return fmt::format("{}{}", is_tokamax ? "tokamax/" : "", PassName(pass));
+  return is_tokamax ? TokamaxPassPath(pass) : std::string(PassName(pass));
 }
 
 std::string Mismatch::ToString() const {
