@@ -87,7 +87,8 @@ Certificate CertifyPlan(const Plan& plan, const Progress& progress) {
   }
   for (const Job& job : jobs) {
     if (!job.is_tokamax) continue;
-    rows += TokamaxWalk::Rows(shape, plan.tokamax_pass(job.pass)->options, job.pass == Pass::kDkv);
+    rows +=
+        TokamaxWalk::CountRows(shape, plan.tokamax_pass(job.pass)->options, job.pass == Pass::kDkv);
   }
 
   Certificate certificate;

@@ -6,7 +6,7 @@
 
 namespace splashmask::certify {
 
-int64_t TokamaxWalk::Rows(Shape shape, const TokamaxPassOptions& options, bool is_dkv) {
+int64_t TokamaxWalk::CountRows(Shape shape, const TokamaxPassOptions& options, bool is_dkv) {
   return is_dkv ? shape.kv_len / options.block.kv * options.q_seq_shards
                 : shape.q_len / options.block.q * options.kv_seq_shards;
 }

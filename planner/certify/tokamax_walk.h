@@ -21,7 +21,7 @@ class TokamaxWalk {
               RowProgress& progress);
 
   /// What it tells `progress`: rows of all shards.
-  static int64_t Rows(Shape shape, const TokamaxPassOptions& options, bool is_dkv);
+  static int64_t CountRows(Shape shape, const TokamaxPassOptions& options, bool is_dkv);
 
   /// Whether every cell is visible: then the lists are absent.
   bool is_full() const { return is_full_; }

@@ -31,9 +31,8 @@ def _array(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _floats(name: str, value: Any, ranks: tuple[int, ...]) -> np.ndarray:
+def _ranked(name: str, array: np.ndarray, ranks: tuple[int, ...]) -> np.ndarray:
     """[batch, heads, length, dim]; bfloat16 as its bits."""
-    array = _array(name, value)
     if array.ndim not in ranks:
         raise invalid(f"[attention] expected {name} of rank {' or '.join(map(str, ranks))}, got shape "
                       f"{array.shape}")
@@ -93,7 +92,7 @@ class SplashAttention:
         elif out.shape != inputs.out_shape:
             raise invalid(f"[attention] expected out of shape {inputs.out_shape}, got {out.shape}")
         logsumexp = np.empty(inputs.out_shape[:-1], np.float32) if save_residuals else None
-        self._core.forward(*inputs.arrays, _floats("out", out, (3, 4)),
+        self._core.forward(*inputs.arrays, _ranked("out", _array("out", out), (3, 4)),
                            None if logsumexp is None else logsumexp.reshape(-1), *inputs.extra)
         return (out, logsumexp) if save_residuals else out
 
@@ -114,12 +113,12 @@ class SplashAttention:
           Error: also for a plan without the passes dq and dkv.
         """
         inputs = _Inputs(q, k, v, segment_ids, sinks)
-        gradients = [np.empty(_array(name, x).shape, _array(name, x).dtype)
-                     for name, x in (("q", q), ("k", k), ("v", v))]
+        gradients = [np.empty(x.shape, x.dtype) for x in inputs.given]
         d_sinks = None if sinks is None else np.empty(np.size(sinks), np.float32)
         residuals = np.ascontiguousarray(logsumexp, np.float32).reshape(-1)
         self._core.backward(
-            *inputs.arrays, _floats("out", out, (3, 4)), residuals, _floats("do", do, (3, 4)),
+            *inputs.arrays, _ranked("out", _array("out", out), (3, 4)), residuals,
+            _ranked("do", _array("do", do), (3, 4)),
             *inputs.as_ranked(gradients), d_sinks, *inputs.extra)
         return (*gradients, d_sinks) if d_sinks is not None else tuple(gradients)
 
@@ -128,22 +127,21 @@ class _Inputs:
     """q, k and v as [batch, heads, length, dim], and what goes with them, for _core."""
 
     def __init__(self, q: Any, k: Any, v: Any, segment_ids: Any, sinks: Any):
-        q_array = _array("q", q)
-        self.dtype = q_array.dtype
-        self._is_batched = q_array.ndim == 4
-        self.arrays = self.as_ranked([q, k, v])
-        self.out_shape = (*q_array.shape[:-1], self.arrays[2].shape[-1])
+        self.given = [_array(name, x) for name, x in (("q", q), ("k", k), ("v", v))]
+        self.dtype = self.given[0].dtype
+        self.arrays = self.as_ranked(self.given)
+        self.out_shape = (*self.given[0].shape[:-1], self.arrays[2].shape[-1])
         ids = (None, None) if segment_ids is None else (
             _ids(name, one) for name, one in zip(("q segment ids", "kv segment ids"), segment_ids))
         self.extra = (*ids, None if sinks is None else
                       np.ascontiguousarray(sinks, np.float32).reshape(-1))
 
-    def as_ranked(self, arrays: list) -> list[np.ndarray]:
+    def as_ranked(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         q, *keys = arrays
-        ranks = (3, 4) if self._is_batched else (2, 3)
-        result = [_floats("q", q, (3, 4))]
+        is_batched = self.given[0].ndim == 4
+        result = [_ranked("q", q, (3, 4))]
         for name, one in zip(("k", "v"), keys):
-            ranked = _floats(name, one, ranks)
+            ranked = _ranked(name, one, (3, 4) if is_batched else (2, 3))
             # [batch, length, dim]: the batch comes first though there are no heads.
-            result.append(ranked.swapaxes(0, 1) if self._is_batched and np.ndim(one) == 3 else ranked)
+            result.append(ranked.swapaxes(0, 1) if is_batched and one.ndim == 3 else ranked)
         return result

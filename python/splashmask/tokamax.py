@@ -44,6 +44,13 @@ __all__ = [
 ]
 
 
+def _expression(mask: Any) -> Any:
+    if len(getattr(mask, "shape", ())) != 2:
+        raise invalid("[compile] expected a mask of shape (q_len, kv_len), got "
+                      f"{getattr(mask, 'shape', mask)!r}")
+    return masks.as_mask(mask)._expr
+
+
 def process_mask(mask: Any, block_shape: tuple[int, int], is_dkv: bool = False, *,
                  downcast_smem_data: bool = True, partial_mask_blocks_dtype: Any = np.int8,
                  q_seq_shards: int = 1, kv_seq_shards: int = 1,
@@ -68,11 +75,8 @@ def process_mask(mask: Any, block_shape: tuple[int, int], is_dkv: bool = False, 
     Raises:
       Error: a ValueError whose `code` names the kind; the message names values that would do.
     """
-    if len(getattr(mask, "shape", ())) != 2:
-        raise invalid("[compile] expected a mask of shape (q_len, kv_len), got "
-                      f"{getattr(mask, 'shape', mask)!r}")
     fields, function = _core.process_tokamax_mask(
-        masks.as_mask(mask)._expr, check_pair("block_shape", block_shape), is_dkv=bool(is_dkv),
+        _expression(mask), check_pair("block_shape", block_shape), is_dkv=bool(is_dkv),
         downcast_smem_data=bool(downcast_smem_data),
         q_seq_shards=check_count("q_seq_shards", q_seq_shards),
         kv_seq_shards=check_count("kv_seq_shards", kv_seq_shards),
@@ -114,9 +118,6 @@ def compile(mask: Any, *, block_q: int = 512, block_kv: int = 512, block_q_dkv: 
       A Plan with tokamax_fwd and tokamax_dkv; fwd, dq and dkv, JAX's tables, are None.
     """
     passes = check_passes(passes, ("fwd", "dkv"))
-    if len(getattr(mask, "shape", ())) != 2:
-        raise invalid("[compile] expected a mask of shape (q_len, kv_len), got "
-                      f"{getattr(mask, 'shape', mask)!r}")
     shared = (check_count("q_seq_shards", q_seq_shards),
               check_count("kv_seq_shards", kv_seq_shards), bool(downcast_smem_data))
     if return_dynamic_grid_dkv is None:
@@ -129,7 +130,7 @@ def compile(mask: Any, *, block_q: int = 512, block_kv: int = 512, block_q_dkv: 
     }
     chosen = {name: (check_pair(f"the block shape of {name}", block), *options)
               for name, (block, *options) in arguments.items() if name in passes}
-    return Plan(_core.compile_tokamax([masks.as_mask(mask)._expr], **chosen,
+    return Plan(_core.compile_tokamax([_expression(mask)], **chosen,
                                       threads=check_count("threads", threads, bits=32)))
 
 

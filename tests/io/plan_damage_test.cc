@@ -6,28 +6,14 @@
 #include <random>
 
 #include "splashmask/io/plan_file.h"
-#include "tests/io/edit_plan.h"
-#include "tests/io/expect_error.h"
-#include "tests/io/sample_plans.h"
-#include "tests/io/temporary_directory.h"
+#include "tests/io/damage_test.h"
 
 namespace splashmask {
 namespace {
 
-class PlanDamageTest : public testing::Test {
+class PlanDamageTest : public DamageTest {
  protected:
-  // Expects the reader to refuse the sample plan after that edit.
-  template <typename Edit>
-  void Expect(const std::string& text, Edit&& edit, const std::string& sample = "tables") {
-    SCOPED_TRACE(text);
-    WritePlan(SamplePlanNamed(sample), path_);
-    EditPlan(path_, true, edit);
-    ExpectError(ErrorCode::kDamaged, "[read_plan] " + path_ + ": " + text,
-                [&] { ReadPlan(path_); });
-  }
-
-  const TemporaryDirectory directory_;
-  const std::string path_ = directory_ / "plan.h5";
+  PlanDamageTest() : DamageTest("tables") {}
 };
 
 TEST_F(PlanDamageTest, DigestsCatchChangedContent) {

@@ -4,27 +4,14 @@
 #include <hdf5.h>
 
 #include "splashmask/io/plan_file.h"
-#include "tests/io/edit_plan.h"
-#include "tests/io/expect_error.h"
-#include "tests/io/sample_plans.h"
-#include "tests/io/temporary_directory.h"
+#include "tests/io/damage_test.h"
 
 namespace splashmask {
 namespace {
 
-class TokamaxDamageTest : public testing::Test {
+class TokamaxDamageTest : public DamageTest {
  protected:
-  template <typename Edit>
-  void Expect(const std::string& text, Edit&& edit, const std::string& sample = "tokamax") {
-    SCOPED_TRACE(text);
-    WritePlan(SamplePlanNamed(sample), path_);
-    EditPlan(path_, true, edit);
-    ExpectError(ErrorCode::kDamaged, "[read_plan] " + path_ + ": " + text,
-                [&] { ReadPlan(path_); });
-  }
-
-  const TemporaryDirectory directory_;
-  const std::string path_ = directory_ / "plan.h5";
+  TokamaxDamageTest() : DamageTest("tokamax") {}
 };
 
 TEST_F(TokamaxDamageTest, DigestsCatchChangedContent) {

@@ -91,50 +91,18 @@ INSTANTIATE_TEST_SUITE_P(Targets, BackwardTargetTest,
 
 TEST_P(BackwardTargetTest, RandomMasksAndOptions) {
   for (uint64_t seed = 0; seed < SampleSize(400); ++seed) {
-    RandomCase c = MakeRandomCase(seed);
-    if (c.options.plan.use_fused_bwd_kernel) continue;
-    std::mt19937_64 random(seed);
-    const auto pick = [&](auto... values) {
-      const std::common_type_t<decltype(values)...> all[] = {values...};
-      return all[random() % sizeof...(values)];
-    };
-    Sizes s;
-    s.batch = pick(1, 1, 2);
-    s.heads = c.mask.num_heads();
-    s.kv_heads =
-        s.heads % 2 == 0 ? pick(int64_t{1}, s.heads / 2, s.heads) : pick(int64_t{1}, s.heads);
-    s.q_len = c.mask.shape().q_len;
-    s.kv_len = c.mask.shape().kv_len;
-    s.dim = pick(1, 5, 16, 40);
-    s.dim_v = pick(s.dim, s.dim, int64_t{1}, int64_t{7}, int64_t{24});
-    const FloatType type = pick(FloatType::kFloat32, FloatType::kFloat32, FloatType::kBFloat16);
-    const auto layout = static_cast<Layout>(random() % 3);
-    Problem p = MakeProblem(random, s, type, layout);
+    RandomProblem r = MakeRandomProblem(seed);
+    if (r.mask_case.options.plan.use_fused_bwd_kernel) continue;
+    SCOPED_TRACE(r.trace);
+    const Sizes& s = r.sizes;
     // In float32: what bfloat16 leaves of out decides the error of sum(out * d_out).
-    p.out = MakeTensor(FloatType::kFloat32, layout, s.batch, s.heads, s.q_len, s.dim_v);
-    if (random() % 3 == 0) {
-      for (int64_t i = 0; i < s.q_len; ++i) p.q_ids.push_back(static_cast<int32_t>(random() % 3));
-      for (int64_t i = 0; i < s.kv_len; ++i) p.kv_ids.push_back(static_cast<int32_t>(random() % 3));
-    }
-    if (random() % 3 == 0) {
-      for (int64_t h = 0; h < s.heads; ++h) p.sinks.push_back(static_cast<float>(random() % 5) - 2);
-    }
-    if (random() % 3 == 0) p.soft_cap = pick(0.5f, 3.0f, 30.0f);
-    c.options.plan.simplify = random() % 2 == 0;
-    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + ToString(c.mask) + " shape " +
-                 std::to_string(s.q_len) + "x" + std::to_string(s.kv_len));
-    Gradients g = MakeGradients(random, p, s, type, layout);
-    ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(p, g, Compile(c.mask, c.options),
-                                                type == FloatType::kFloat32 ? 5e-5 : 5e-2,
+    r.problem.out = MakeTensor(FloatType::kFloat32, r.layout, s.batch, s.heads, s.q_len, s.dim_v);
+    Gradients g = MakeGradients(r.random, r.problem, s, r.type, r.layout);
+    const Plan plan = Compile(r.mask_case.mask, r.mask_case.options);
+    ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(r.problem, g, plan,
+                                                r.type == FloatType::kFloat32 ? 5e-5 : 5e-2,
                                                 static_cast<int>(seed % 3) + 1));
   }
-}
-
-Plan CompileAll(const MultiHeadMask& mask, BlockShape block, bool simplify = false) {
-  CompileOptions options;
-  options.fwd = options.dq = options.dkv = block;
-  options.plan.simplify = simplify;
-  return Compile(mask, options);
 }
 
 TEST_P(BackwardTargetTest, BlocksOfManyTilesAndPanels) {

@@ -57,13 +57,6 @@ void ExpectLikeReference(Problem& p, const Plan& plan, double tolerance, int thr
   }
 }
 
-Plan CompileFwd(const MultiHeadMask& mask, BlockShape block, const PlanOptions& plan = {}) {
-  CompileOptions options;
-  options.fwd = block;
-  options.plan = plan;
-  return Compile(mask, options);
-}
-
 using ForwardTargetTest = TargetTest;
 INSTANTIATE_TEST_SUITE_P(Targets, ForwardTargetTest,
                          testing::ValuesIn(hwy::SupportedAndGeneratedTargets()),
@@ -71,39 +64,13 @@ INSTANTIATE_TEST_SUITE_P(Targets, ForwardTargetTest,
 
 TEST_P(ForwardTargetTest, RandomMasksAndOptions) {
   for (uint64_t seed = 0; seed < SampleSize(400); ++seed) {
-    RandomCase c = MakeRandomCase(seed);
-    std::mt19937_64 random(seed);
-    const auto pick = [&](auto... values) {
-      const std::common_type_t<decltype(values)...> all[] = {values...};
-      return all[random() % sizeof...(values)];
-    };
-    Sizes s;
-    s.batch = pick(1, 1, 2);
-    s.heads = c.mask.num_heads();
-    s.kv_heads =
-        s.heads % 2 == 0 ? pick(int64_t{1}, s.heads / 2, s.heads) : pick(int64_t{1}, s.heads);
-    s.q_len = c.mask.shape().q_len;
-    s.kv_len = c.mask.shape().kv_len;
-    s.dim = pick(1, 5, 16, 40);
-    s.dim_v = pick(s.dim, s.dim, int64_t{1}, int64_t{7}, int64_t{24});
-    const FloatType type = pick(FloatType::kFloat32, FloatType::kFloat32, FloatType::kBFloat16);
-    const auto layout = static_cast<Layout>(random() % 3);
-    Problem p = MakeProblem(random, s, type, layout);
-    if (random() % 3 == 0) {
-      for (int64_t i = 0; i < s.q_len; ++i) p.q_ids.push_back(static_cast<int32_t>(random() % 3));
-      for (int64_t i = 0; i < s.kv_len; ++i) p.kv_ids.push_back(static_cast<int32_t>(random() % 3));
-    }
-    if (random() % 3 == 0) {
-      for (int64_t h = 0; h < s.heads; ++h) p.sinks.push_back(static_cast<float>(random() % 5) - 2);
-    }
-    if (random() % 3 == 0) p.soft_cap = pick(0.5f, 3.0f, 30.0f);
-    c.options.dq.reset();
-    c.options.dkv.reset();
-    c.options.plan.simplify = random() % 2 == 0;
-    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + ToString(c.mask) + " shape " +
-                 std::to_string(s.q_len) + "x" + std::to_string(s.kv_len));
-    const Plan plan = Compile(c.mask, c.options);
-    ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(p, plan, type == FloatType::kFloat32 ? 2e-5 : 2e-2,
+    RandomProblem r = MakeRandomProblem(seed);
+    SCOPED_TRACE(r.trace);
+    r.mask_case.options.dq.reset();
+    r.mask_case.options.dkv.reset();
+    const Plan plan = Compile(r.mask_case.mask, r.mask_case.options);
+    ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(r.problem, plan,
+                                                r.type == FloatType::kFloat32 ? 2e-5 : 2e-2,
                                                 static_cast<int>(seed % 3) + 1));
   }
 }
@@ -131,10 +98,8 @@ TEST_P(ForwardTargetTest, BlocksOfManyTilesAndPanels) {
         SCOPED_TRACE(ToString(mask) + " block " + std::to_string(block.q) + "x" +
                      std::to_string(block.kv));
         Problem p = MakeProblem(random, {1, 2, 1, 320, 600, 48, 32});
-        PlanOptions options;
-        options.simplify = simplify;
         ASSERT_NO_FATAL_FAILURE(
-            ExpectLikeReference(p, CompileFwd(MultiHeadMask(mask, 2), block, options), 2e-5));
+            ExpectLikeReference(p, CompileFwd(MultiHeadMask(mask, 2), block, simplify), 2e-5));
       }
     }
   }

@@ -10,13 +10,17 @@
 #include <limits>
 #include <optional>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "splashmask/kernels/attention.h"
 #include "splashmask/kernels/fast/forward_task.h"
 #include "splashmask/kernels/reference.h"
+#include "splashmask/masks/print.h"
+#include "splashmask/planner/compile/compile.h"
 #include "tests/kernels/random_inputs.h"
 #include "tests/support/naive_mask.h"
+#include "tests/support/random_case.h"
 #include "tests/support/sample_size.h"
 
 namespace splashmask {
@@ -55,6 +59,65 @@ inline Problem MakeProblem(std::mt19937_64& random, const Sizes& s,
   Fill(p.out.view, [] { return kNaN; });  // Nothing may be left as it was.
   p.logsumexp.assign(static_cast<size_t>(s.batch * s.heads * s.q_len), kNaN);
   return p;
+}
+
+/// A seeded mask, how to compile it, and what attention over it is asked: everything varies.
+struct RandomProblem {
+  RandomCase mask_case;
+  Sizes sizes;
+  FloatType type = FloatType::kFloat32;
+  Layout layout = Layout::kHeadsLengthDim;
+  Problem problem;
+  std::mt19937_64 random;
+  std::string trace;
+};
+
+inline RandomProblem MakeRandomProblem(uint64_t seed) {
+  RandomProblem r{MakeRandomCase(seed), {}, {}, {}, {}, std::mt19937_64(seed), {}};
+  const auto pick = [&](auto... values) {
+    const std::common_type_t<decltype(values)...> all[] = {values...};
+    return all[r.random() % sizeof...(values)];
+  };
+  Sizes& s = r.sizes;
+  s.batch = pick(1, 1, 2);
+  s.heads = r.mask_case.mask.num_heads();
+  s.kv_heads =
+      s.heads % 2 == 0 ? pick(int64_t{1}, s.heads / 2, s.heads) : pick(int64_t{1}, s.heads);
+  s.q_len = r.mask_case.mask.shape().q_len;
+  s.kv_len = r.mask_case.mask.shape().kv_len;
+  s.dim = pick(1, 5, 16, 40);
+  s.dim_v = pick(s.dim, s.dim, int64_t{1}, int64_t{7}, int64_t{24});
+  r.type = pick(FloatType::kFloat32, FloatType::kFloat32, FloatType::kBFloat16);
+  r.layout = static_cast<Layout>(r.random() % 3);
+  Problem& p = r.problem;
+  p = MakeProblem(r.random, s, r.type, r.layout);
+  if (r.random() % 3 == 0) {
+    const auto id = [&] { return static_cast<int32_t>(r.random() % 3); };
+    for (int64_t i = 0; i < s.q_len; ++i) p.q_ids.push_back(id());
+    for (int64_t i = 0; i < s.kv_len; ++i) p.kv_ids.push_back(id());
+  }
+  if (r.random() % 3 == 0) {
+    for (int64_t h = 0; h < s.heads; ++h) p.sinks.push_back(static_cast<float>(r.random() % 5) - 2);
+  }
+  if (r.random() % 3 == 0) p.soft_cap = pick(0.5f, 3.0f, 30.0f);
+  r.mask_case.options.plan.simplify = r.random() % 2 == 0;
+  r.trace = "seed " + std::to_string(seed) + ": " + ToString(r.mask_case.mask) + " shape " +
+            std::to_string(s.q_len) + "x" + std::to_string(s.kv_len);
+  return r;
+}
+
+inline Plan CompileFwd(const MultiHeadMask& mask, BlockShape block, bool simplify = false) {
+  CompileOptions options;
+  options.fwd = block;
+  options.plan.simplify = simplify;
+  return Compile(mask, options);
+}
+
+inline Plan CompileAll(const MultiHeadMask& mask, BlockShape block, bool simplify = false) {
+  CompileOptions options;
+  options.fwd = options.dq = options.dkv = block;
+  options.plan.simplify = simplify;
+  return Compile(mask, options);
 }
 
 /// Whether a number is the expected one, NaN and infinities included.
