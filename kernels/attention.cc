@@ -9,9 +9,32 @@
 #include "splashmask/kernels/check_tables.h"
 #include "splashmask/kernels/fast/backward_pass.h"
 #include "splashmask/kernels/fast/forward_pass.h"
+#include "splashmask/kernels/trace/kernel.h"
 #include "splashmask/masks/error.h"
 
 namespace splashmask {
+
+namespace {
+
+void CheckOptions(const Plan& plan, const AttentionOptions& options) {
+  if (options.attn_logits_soft_cap && !(*options.attn_logits_soft_cap > 0)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("[attention] expected a positive attn_logits_soft_cap, got {}",
+                            *options.attn_logits_soft_cap));
+  }
+  if (!options.compat_jax) return;
+  const auto check = [](const char* name, int64_t compute,
+                        const std::optional<CompiledPass>& pass) {
+    if (compute == 0 || (compute > 0 && pass && pass->block.kv % compute == 0)) return;
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("[attention] expected {} ({}) to divide block_kv ({})", name, compute,
+                            pass ? pass->block.kv : 0));
+  };
+  check("block_kv_compute", options.compat_jax->block_kv_compute, plan.fwd);
+  check("block_kv_dkv_compute", options.compat_jax->block_kv_dkv_compute, plan.dkv);
+}
+
+}  // namespace
 
 struct SplashAttention::Impl {
   Plan plan;
@@ -21,7 +44,7 @@ struct SplashAttention::Impl {
 
   Impl(Plan the_plan, const AttentionOptions& the_options)
       : plan(std::move(the_plan)), options(the_options), forward(plan) {
-    if (plan.dq && plan.dkv) backward.emplace(plan);
+    if (plan.dkv && (plan.dq || plan.options.use_fused_bwd_kernel)) backward.emplace(plan);
   }
 };
 
@@ -29,11 +52,7 @@ SplashAttention::SplashAttention(Plan plan, const AttentionOptions& options) {
   if (!plan.fwd) {
     throw Error(ErrorCode::kInvalidArgument, "[attention] expected a plan with the pass fwd");
   }
-  if (options.attn_logits_soft_cap && !(*options.attn_logits_soft_cap > 0)) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("[attention] expected a positive attn_logits_soft_cap, got {}",
-                            *options.attn_logits_soft_cap));
-  }
+  CheckOptions(plan, options);
   for (Pass pass : kAllPasses) {
     if (plan.pass(pass)) CheckTables(plan, pass);
   }
@@ -49,6 +68,10 @@ const Plan& SplashAttention::plan() const { return impl_->plan; }
 void SplashAttention::Forward(const AttentionInputs& inputs, const Tensor& out,
                               std::span<float> logsumexp, const Progress& progress) const {
   CheckForward(impl_->plan, inputs, out, logsumexp);
+  if (impl_->options.compat_jax) {
+    trace::Forward(impl_->plan, inputs, impl_->options, out, logsumexp, progress);
+    return;
+  }
   impl_->forward.Run(inputs, impl_->options.attn_logits_soft_cap.value_or(0), out, logsumexp,
                      impl_->options.threads, progress);
 }
@@ -56,11 +79,16 @@ void SplashAttention::Forward(const AttentionInputs& inputs, const Tensor& out,
 void SplashAttention::Backward(const AttentionInputs& inputs, const ForwardResult& forward,
                                const ConstTensor& d_out, const AttentionGradients& gradients,
                                const Progress& progress) const {
-  if (!impl_->backward) {
+  const Plan& plan = impl_->plan;
+  if (!plan.dkv || !(plan.dq || plan.options.use_fused_bwd_kernel)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "[attention] expected a plan with the passes dq and dkv");
   }
-  CheckBackward(impl_->plan, inputs, forward, d_out, gradients);
+  CheckBackward(plan, inputs, forward, d_out, gradients);
+  if (impl_->options.compat_jax) {
+    trace::Backward(plan, inputs, forward, d_out, impl_->options, gradients, progress);
+    return;
+  }
   impl_->backward->Run(inputs, forward, d_out, impl_->options.attn_logits_soft_cap.value_or(0),
                        gradients, impl_->options.threads, progress);
 }

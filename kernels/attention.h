@@ -3,6 +3,7 @@
 // Splash attention on this machine's processors, driven by a plan's tables.
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,10 +15,23 @@
 
 namespace splashmask {
 
+/// How JAX's kernel is set up.
+struct JaxKernel {
+  /// Of pairs that are not visible: -0.7 times the largest float32.
+  float mask_value = static_cast<float>(-0.7 * std::numeric_limits<float>::max());
+  int64_t block_kv_compute = 0;      ///< Of fwd; 0: its block_kv.
+  int64_t block_kv_dkv_compute = 0;  ///< 0: dkv's block_kv.
+};
+
 struct AttentionOptions {
   /// Logits become cap * tanh(logits / cap). Positive.
   std::optional<float> attn_logits_soft_cap = {};
   int threads = 0;  ///< 0: as many as the machine has.
+  /// Walk the grid as JAX's kernel does, in float32 and in its order, instead of computing fast. A
+  /// row that sees nothing gets NaN when its whole block row is empty, else the mean of v over the
+  /// blocks that are visited, with logsumexp near mask_value; a NaN in v reaches every row of its
+  /// block. The fused backward rounds what each kv block adds to dq to q's type.
+  std::optional<JaxKernel> compat_jax = {};
 };
 
 /// What Forward made of the same inputs.
@@ -62,8 +76,9 @@ class SplashAttention {
   void Forward(const AttentionInputs& inputs, const Tensor& out, std::span<float> logsumexp = {},
                const Progress& progress = {}) const;
 
-  /// The gradients of sum(out * d_out), from the plan's dq and dkv tables. Pairs that are not seen
-  /// add nothing, whatever is there; a row that sees nothing has gradient 0.
+  /// The gradients of sum(out * d_out), from the plan's dq and dkv tables; after
+  /// use_fused_bwd_kernel from those of dkv alone. Pairs that are not seen add nothing, whatever is
+  /// there; a row that sees nothing has gradient 0.
   ///
   ///   d_out  [batch, heads, q_len, head_dim_v]
   ///

@@ -39,6 +39,9 @@ class TableCheck {
                 (is_dkv ? rows % shards == 0 && columns == kv_blocks : rows == q_blocks) &&
                 info_.data_next->shape() == info_.block_mask->shape(),
             "tables for its heads and blocks");
+    if (is_dkv && plan_.options.use_fused_bwd_kernel) {
+      Require(rows == q_blocks && IsUnshrunk(), "unshrunk tables for the fused backward");
+    }
     CheckEntries(is_dkv ? q_blocks / shards : kv_blocks, CountOfBlocks(is_dkv));
   }
 
@@ -49,6 +52,17 @@ class TableCheck {
     if (holds) return;
     throw Error(ErrorCode::kDamaged,
                 fmt::format("[attention] {}: expected {}", PassName(pass_), what));
+  }
+
+  // Whether every row that is visited is its own q block, as the fused kernel takes it to be.
+  bool IsUnshrunk() const {
+    const auto [entries, rows, columns] = info_.block_mask->shape();
+    const int64_t rows_per_shard = rows / plan_.options.q_seq_shards;
+    for (int64_t i = 0; i < info_.block_mask->size(); ++i) {
+      if (info_.block_mask->At(i) == 0) continue;
+      if (info_.data_next->At(i) != i / columns % rows % rows_per_shard) return false;
+    }
+    return true;
   }
 
   // How many blocks class 1 may name; -1: the mask is computed instead.

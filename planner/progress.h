@@ -17,6 +17,15 @@ struct Progress {
   void Report(double done) const {
     if (report) report(done);
   }
+  /// For a part of the work, [begin, end) of its share. Borrows this.
+  Progress Part(double begin, double end) const {
+    Progress part;
+    part.stop = stop;
+    if (report) {
+      part.report = [this, begin, end](double done) { report(begin + done * (end - begin)); };
+    }
+    return part;
+  }
   bool Stopped() const { return stop != nullptr && stop->load(std::memory_order_relaxed); }
   /// Throws Error{kCancelled} when the caller asked to stop.
   void ThrowIfStopped() const;

@@ -4,12 +4,18 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
 
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
+#include <tuple>
 
 #include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/trace.h"
 #include "splashmask/python/interruptible.h"
 #include "splashmask/python/mask_object.h"
 #include "splashmask/python/plan_object.h"
@@ -84,17 +90,53 @@ void Backward(const SplashAttention& attention, const Floats& q, const Floats& k
   });
 }
 
+// Each shard's (grid, (steps, skipped, partial, full), operands), an operand being (name, block,
+// block_bytes, is_output, copies).
+nb::list Trace(const PlanObject& plan, const std::string& pass_name, int64_t kv_heads,
+               int64_t head_dim, int64_t head_dim_v, bool is_bfloat16, bool has_segment_ids,
+               bool has_sinks, bool save_residuals, int64_t block_kv_compute) {
+  const KernelCall call{kv_heads,        head_dim,
+                        head_dim_v,      is_bfloat16 ? FloatType::kBFloat16 : FloatType::kFloat32,
+                        has_segment_ids, has_sinks,
+                        save_residuals,  block_kv_compute};
+  const Pass pass = ToPass(pass_name);
+  std::vector<GridTrace> traces;
+  {
+    const nb::gil_scoped_release released;
+    traces = TraceGrid(plan.plan, pass, call);
+  }
+  nb::list result;
+  for (const GridTrace& trace : traces) {
+    nb::list operands;
+    for (const OperandCopies& one : trace.operands) {
+      operands.append(
+          nb::make_tuple(one.name, one.block, one.block_bytes, one.is_output, one.copies));
+    }
+    result.append(nb::make_tuple(
+        nb::make_tuple(trace.grid[0], trace.grid[1], trace.grid[2]),
+        nb::make_tuple(trace.steps, trace.skipped, trace.partial, trace.full), operands));
+  }
+  return result;
+}
+
 }  // namespace
 
 void BindAttention(nb::module_& m) {
+  m.def("trace", &Trace, nb::arg("plan"), nb::arg("pass"), nb::arg("kv_heads"), nb::arg("head_dim"),
+        nb::arg("head_dim_v"), nb::arg("is_bfloat16"), nb::arg("has_segment_ids"),
+        nb::arg("has_sinks"), nb::arg("save_residuals"), nb::arg("block_kv_compute"));
   nb::class_<SplashAttention>(m, "Attention")
       .def(
           "__init__",
           [](SplashAttention* self, const PlanObject& plan, std::optional<float> soft_cap,
-             int threads) {
-            new (self) SplashAttention(plan.plan, {soft_cap, threads});
+             int threads, std::optional<std::tuple<float, int64_t, int64_t>> jax) {
+            AttentionOptions options{soft_cap, threads, {}};
+            if (jax) options.compat_jax = std::make_from_tuple<JaxKernel>(*jax);
+            new (self) SplashAttention(plan.plan, options);
           },
-          nb::arg("plan"), nb::arg("attn_logits_soft_cap").none(), nb::arg("threads"))
+          nb::arg("plan"), nb::arg("attn_logits_soft_cap").none(), nb::arg("threads"),
+          nb::arg("compat_jax").none(),
+          "compat_jax: (mask_value, block_kv_compute, block_kv_dkv_compute).")
       .def("forward", &Forward, nb::arg("q").noconvert(), nb::arg("k").noconvert(),
            nb::arg("v").noconvert(), nb::arg("out").noconvert(),
            nb::arg("logsumexp").noconvert().none(), nb::arg("q_ids").noconvert().none(),

@@ -31,6 +31,14 @@
 
 namespace splashmask::python {
 
+Pass ToPass(const std::string& name) {
+  for (Pass pass : kAllPasses) {
+    if (name == PassName(pass)) return pass;
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("[plan] expected a pass fwd, dq or dkv, got \"{}\"", name));
+}
+
 namespace {
 
 BlockShape ToBlockShape(const Pair& pair) { return {pair.first, pair.second}; }
@@ -40,14 +48,6 @@ std::optional<BlockShape> ToBlockShape(const std::optional<Pair>& pair) {
 
 nb::object ToObject(const std::optional<Mask>& mask) {
   return mask ? nb::cast(std::make_unique<MaskObject>(*mask)) : nb::none();
-}
-
-Pass ToPass(const std::string& name) {
-  for (Pass pass : kAllPasses) {
-    if (name == PassName(pass)) return pass;
-  }
-  throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("[plan] expected a pass fwd, dq or dkv, got \"{}\"", name));
 }
 
 // ---- One pass, as JAX's functions want it.

@@ -2,6 +2,8 @@
 #pragma once
 // A plan as Python holds it.
 
+#include <string>
+
 #include "splashmask/planner/plan.h"
 
 namespace splashmask::python {
@@ -10,5 +12,8 @@ namespace splashmask::python {
 struct PlanObject {
   Plan plan;
 };
+
+/// The pass of that name. Throws kInvalidArgument for a name that is none.
+Pass ToPass(const std::string& name);
 
 }  // namespace splashmask::python

@@ -4,11 +4,15 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "splashmask/kernels/fast/backward_task.h"
 #include "splashmask/kernels/fast/run_tasks.h"
+#include "splashmask/kernels/fast/same_pairs.h"
+#include "splashmask/planner/memory.h"
 
 namespace splashmask::fast {
 
@@ -48,85 +52,201 @@ void SinkGradients(const AttentionInputs& inputs, std::span<const float> logsume
   }
 }
 
+// Where dq is summed in float32: where it will lie, if that is float32 row by row, else apart.
+class DqMemory {
+ public:
+  explicit DqMemory(const Tensor& dq) : dq_(dq) {
+    is_apart_ =
+        dq.type != FloatType::kFloat32 || dq.strides.dim != 1 || dq.strides.length != dq.dim;
+    if (is_apart_) {
+      apart_ = AllocateBytes(dq.batch * dq.heads * dq.length * dq.dim *
+                             static_cast<int64_t>(sizeof(float)));
+    }
+  }
+
+  // From a row on.
+  float* At(int64_t batch, int64_t head, int64_t row) const {
+    if (!is_apart_) return static_cast<float*>(dq_.data) + dq_.Offset(batch, head, row, 0);
+    return reinterpret_cast<float*>(apart_.get()) +
+           ((batch * dq_.heads + head) * dq_.length + row) * dq_.dim;
+  }
+
+ private:
+  const Tensor& dq_;
+  bool is_apart_;
+  std::shared_ptr<std::byte> apart_;
+};
+
+// The q blocks of all heads, and who may add to each of their sums.
+struct QBlock {
+  int64_t batch, head, first_row;
+};
+class DqTurns {
+ public:
+  DqTurns(const Tensor& dq, int64_t block_q) : dq_(dq), block_q_(block_q) {
+    turns_ = std::vector<std::atomic<int32_t>>(
+        static_cast<size_t>(dq.batch * dq.heads * dq.length / block_q));
+  }
+
+  std::atomic<int32_t>& Of(const QBlock& at) {
+    const int64_t blocks = dq_.length / block_q_;
+    return turns_[static_cast<size_t>((at.batch * dq_.heads + at.head) * blocks +
+                                      at.first_row / block_q_)];
+  }
+
+  std::vector<QBlock> Blocks() const {
+    std::vector<QBlock> blocks;
+    for (int64_t b = 0; b < dq_.batch; ++b) {
+      for (int64_t h = 0; h < dq_.heads; ++h) {
+        for (int64_t row = 0; row < dq_.length; row += block_q_) blocks.push_back({b, h, row});
+      }
+    }
+    return blocks;
+  }
+
+  std::atomic<bool> is_abandoned = false;
+
+ private:
+  const Tensor& dq_;
+  const int64_t block_q_;
+  std::vector<std::atomic<int32_t>> turns_;
+};
+
 }  // namespace
+
+// One call's arguments, and what both passes need of them.
+struct BackwardPass::Call {
+  const AttentionInputs& inputs;
+  const ForwardResult& forward;
+  const ConstTensor& d_out;
+  const float soft_cap;
+  const AttentionGradients& gradients;
+  const int threads;
+  const std::vector<float> di = RowSums(forward.out, d_out, threads);
+  const int64_t heads_per_kv_head = inputs.q.heads / inputs.k.heads;
+
+  QRows RowsFrom(int64_t batch, int64_t head, int64_t first, int64_t count) const {
+    const int64_t row = (batch * inputs.q.heads + head) * inputs.q.length + first;
+    QRows rows;
+    rows.count = count;
+    rows.q = RowsOf<Rows>(inputs.q, batch, head, first);
+    rows.d_out = RowsOf<Rows>(d_out, batch, head, first);
+    rows.logsumexp = forward.logsumexp.data() + row;
+    rows.di = di.data() + row;
+    return rows;
+  }
+};
+
+BackwardPass::BackwardPass(const Plan& plan) : columns_(plan) {
+  if (!plan.options.use_fused_bwd_kernel && !DqAndDkvSeeTheSame(plan)) {
+    rows_.emplace(plan, *plan.dq);
+  }
+}
 
 void BackwardPass::Run(const AttentionInputs& inputs, const ForwardResult& forward,
                        const ConstTensor& d_out, float soft_cap,
                        const AttentionGradients& gradients, int threads,
                        const Progress& progress) const {
-  const std::vector<float> di = RowSums(forward.out, d_out, threads);
-  const ConstTensor &q = inputs.q, &k = inputs.k, &v = inputs.v;
-  const int64_t heads_per_kv_head = q.heads / k.heads;
-  const auto rows_of = [&](int64_t batch, int64_t head, int64_t first, int64_t count) {
-    const int64_t row = (batch * q.heads + head) * q.length + first;
-    QRows rows;
-    rows.count = count;
-    rows.q = RowsOf<Rows>(q, batch, head, first);
-    rows.d_out = RowsOf<Rows>(d_out, batch, head, first);
-    rows.logsumexp = forward.logsumexp.data() + row;
-    rows.di = di.data() + row;
-    return rows;
-  };
+  const Call call{inputs, forward, d_out, soft_cap, gradients, threads};
+  if (rows_) {
+    RunDqPass(call, progress.Part(0, 0.5));
+    RunDkvPass(call, progress.Part(0.5, 1));
+  } else {
+    RunDkvPass(call, progress);
+  }
+  if (!gradients.sinks.empty()) {
+    SinkGradients(inputs, forward.logsumexp, call.di, gradients.sinks);
+  }
+}
 
-  const auto half = [&](double begin) {
-    Progress part;
-    part.stop = progress.stop;
-    part.report = [&progress, begin](double done) { progress.Report(begin + done / 2); };
-    return part;
-  };
+void BackwardPass::RunDqPass(const Call& call, const Progress& progress) const {
+  const AttentionInputs& inputs = call.inputs;
+  const int64_t dim = inputs.q.dim, dim_v = inputs.v.dim;
   RunTasks<RowWorkspace>(
-      rows_.MakeTasks(q.batch, kRowsPerTask),
-      DqScratch(std::min(kRowsPerTask, rows_.block().q), q.dim, v.dim), threads, half(0),
+      rows_->MakeTasks(inputs.q.batch, kRowsPerTask),
+      DqScratch(std::min(kRowsPerTask, rows_->block().q), dim, dim_v), call.threads, progress,
       [&](const RowTask& task, RowWorkspace& workspace, float* scratch) {
         DqTask work;
-        work.rows = rows_of(task.batch, task.head, task.first_row, task.rows);
-        work.rows.mask = rows_.Find(task, inputs, &workspace);
+        work.rows = call.RowsFrom(task.batch, task.head, task.first_row, task.rows);
+        work.rows.mask = rows_->Find(task, inputs, &workspace);
         work.visits = workspace.visits;
-        work.dim = q.dim;
-        work.dim_v = v.dim;
-        work.k = RowsOf<Rows>(k, task.batch, task.head / heads_per_kv_head, 0);
-        work.v = RowsOf<Rows>(v, task.batch, task.head / heads_per_kv_head, 0);
-        work.soft_cap = soft_cap;
-        work.dq = RowsOf<OutputRows>(gradients.dq, task.batch, task.head, task.first_row);
+        work.dim = dim;
+        work.dim_v = dim_v;
+        work.k = RowsOf<Rows>(inputs.k, task.batch, task.head / call.heads_per_kv_head, 0);
+        work.v = RowsOf<Rows>(inputs.v, task.batch, task.head / call.heads_per_kv_head, 0);
+        work.soft_cap = call.soft_cap;
+        work.dq = RowsOf<OutputRows>(call.gradients.dq, task.batch, task.head, task.first_row);
         RunDq(work, scratch);
       });
+}
 
+void BackwardPass::RunDkvPass(const Call& call, const Progress& progress) const {
+  const AttentionInputs& inputs = call.inputs;
+  const AttentionGradients& gradients = call.gradients;
+  const int64_t dim = inputs.q.dim, dim_v = inputs.v.dim;
+  const bool is_fused = !rows_;
+  std::optional<DqMemory> dq_memory;
+  if (is_fused) dq_memory.emplace(gradients.dq);
+  DqTurns turns(gradients.dq, columns_.block().q);
   struct Workspace {
     ColumnWorkspace columns;
     std::vector<QVisit> visits;
   };
+  const auto run = [&](const ColumnTask& task, Workspace& workspace, float* scratch) {
+    columns_.Find(task, call.heads_per_kv_head, &workspace.columns);
+    workspace.visits.clear();
+    for (const ColumnVisit& visit : workspace.columns.visits) {
+      QVisit work;
+      work.rows = call.RowsFrom(task.batch, visit.head, visit.first_row, visit.rows);
+      work.visit = visit.visit;
+      work.rows.mask.lower = visit.lower;
+      work.rows.mask.upper = visit.upper;
+      if (inputs.segment_ids) {
+        work.rows.mask.q_segment_ids = inputs.segment_ids->q.data() + visit.first_row;
+        work.rows.mask.kv_segment_ids = inputs.segment_ids->kv.data();
+      }
+      if (is_fused) {
+        work.dq = {dq_memory->At(task.batch, visit.head, visit.first_row),
+                   &turns.Of({task.batch, visit.head, visit.first_row}), visit.number};
+      }
+      workspace.visits.push_back(work);
+    }
+    DkvTask work;
+    work.kv_begin = task.first;
+    work.kv_count = task.count;
+    work.dim = dim;
+    work.dim_v = dim_v;
+    work.k = RowsOf<Rows>(inputs.k, task.batch, task.kv_head, 0);
+    work.v = RowsOf<Rows>(inputs.v, task.batch, task.kv_head, 0);
+    work.visits = workspace.visits;
+    work.soft_cap = call.soft_cap;
+    work.dk = RowsOf<OutputRows>(gradients.dk, task.batch, task.kv_head, 0);
+    work.dv = RowsOf<OutputRows>(gradients.dv, task.batch, task.kv_head, 0);
+    work.is_abandoned = &turns.is_abandoned;
+    RunDkv(work, scratch);
+  };
   RunTasks<Workspace>(
-      columns_.MakeTasks(q.batch, k.heads, kPositionsPerTask),
-      DkvScratch(std::min(kPositionsPerTask, columns_.block().kv), q.dim, v.dim), threads,
-      half(0.5), [&](const ColumnTask& task, Workspace& workspace, float* scratch) {
-        columns_.Find(task, heads_per_kv_head, &workspace.columns);
-        workspace.visits.clear();
-        for (const ColumnVisit& visit : workspace.columns.visits) {
-          QVisit work{rows_of(task.batch, visit.head, visit.first_row, visit.rows), visit.visit};
-          work.rows.mask.lower = visit.lower;
-          work.rows.mask.upper = visit.upper;
-          if (inputs.segment_ids) {
-            work.rows.mask.q_segment_ids = inputs.segment_ids->q.data() + visit.first_row;
-            work.rows.mask.kv_segment_ids = inputs.segment_ids->kv.data();
-          }
-          workspace.visits.push_back(work);
+      columns_.MakeTasks(inputs.q.batch, inputs.k.heads, kPositionsPerTask,
+                         is_fused ? ColumnVisits::Order::kPosition : ColumnVisits::Order::kCost),
+      DkvScratch(std::min(kPositionsPerTask, columns_.block().kv), dim, dim_v), call.threads,
+      progress, [&](const ColumnTask& task, Workspace& workspace, float* scratch) {
+        try {
+          run(task, workspace, scratch);
+        } catch (...) {
+          turns.is_abandoned = true;  // Nobody waits for the turns that this task does not end.
+          throw;
         }
-        DkvTask work;
-        work.kv_begin = task.first;
-        work.kv_count = task.count;
-        work.dim = q.dim;
-        work.dim_v = v.dim;
-        work.k = RowsOf<Rows>(k, task.batch, task.kv_head, 0);
-        work.v = RowsOf<Rows>(v, task.batch, task.kv_head, 0);
-        work.visits = workspace.visits;
-        work.soft_cap = soft_cap;
-        work.dk = RowsOf<OutputRows>(gradients.dk, task.batch, task.kv_head, 0);
-        work.dv = RowsOf<OutputRows>(gradients.dv, task.batch, task.kv_head, 0);
-        RunDkv(work, scratch);
       });
-  if (!gradients.sinks.empty()) {
-    SinkGradients(inputs, forward.logsumexp, di, gradients.sinks);
-  }
+  if (!is_fused) return;
+  const int64_t block_q = columns_.block().q;
+  struct Nothing {};
+  RunTasks<Nothing>(
+      turns.Blocks(), WriteDqScratch(dim), call.threads, {},
+      [&](const QBlock& at, Nothing&, float* scratch) {
+        const bool has_visits = turns.Of(at) != 0;
+        WriteDq(has_visits ? dq_memory->At(at.batch, at.head, at.first_row) : nullptr, block_q, dim,
+                RowsOf<OutputRows>(gradients.dq, at.batch, at.head, at.first_row), scratch);
+      });
 }
 
 }  // namespace splashmask::fast

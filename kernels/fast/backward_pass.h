@@ -2,6 +2,7 @@
 #pragma once
 // The backward pass in fast mode. Private to kernels/.
 
+#include <optional>
 #include <span>
 
 #include "splashmask/kernels/attention.h"
@@ -12,8 +13,8 @@ namespace splashmask::fast {
 
 class BackwardPass {
  public:
-  /// Borrows `plan`, which has the passes dq and dkv.
-  explicit BackwardPass(const Plan& plan) : rows_(plan, *plan.dq), columns_(plan) {}
+  /// Borrows `plan`, which has the pass dkv, and dq unless use_fused_bwd_kernel.
+  explicit BackwardPass(const Plan& plan);
 
   /// The arguments fit the plan and each other. `soft_cap` 0: none.
   void Run(const AttentionInputs& inputs, const ForwardResult& forward, const ConstTensor& d_out,
@@ -21,7 +22,11 @@ class BackwardPass {
            const Progress& progress) const;
 
  private:
-  RowVisits rows_;
+  struct Call;
+  void RunDqPass(const Call& call, const Progress& progress) const;
+  void RunDkvPass(const Call& call, const Progress& progress) const;
+
+  std::optional<RowVisits> rows_;  // Without them dq comes from what is computed for dk and dv.
   ColumnVisits columns_;
 };
 

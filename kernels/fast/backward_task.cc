@@ -2,11 +2,13 @@
 #include "splashmask/kernels/fast/backward_task.h"
 
 #include <algorithm>
+#include <thread>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "splashmask/kernels/fast/backward_task.cc"
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "splashmask/kernels/fast/exp-inl.h"
@@ -37,7 +39,8 @@ struct BackwardPanel {
     rows = PanelRows(di + width, first, count);
   }
 
-  void Fill(const QRows& all, int64_t dim, int64_t dim_v) const {
+  // All but what the rows see.
+  void Load(const QRows& all, int64_t dim, int64_t dim_v) const {
     Transpose(all.q, rows.first, rows.count, dim, q);
     Transpose(all.d_out, rows.first, rows.count, dim_v, d_out);
     for (int64_t i = 0; i < PanelWidth(); ++i) {
@@ -46,7 +49,6 @@ struct BackwardPanel {
       logsumexp[i] = is_there ? all.logsumexp[row] : kInfinity;
       di[i] = is_there ? all.di[row] : 0;
     }
-    rows.Fill(all.mask);
   }
 };
 
@@ -120,7 +122,8 @@ class Dq {
 
   void Run() {
     for (int64_t i = 0; i < panel_count(); ++i) {
-      PanelAt(i).Fill(task_.rows, task_.dim, task_.dim_v);
+      PanelAt(i).Load(task_.rows, task_.dim, task_.dim_v);
+      PanelAt(i).rows.Fill(task_.rows.mask);
     }
     std::fill_n(dq_, panel_count() * task_.dim * width_, 0.0f);
     for (const Visit& visit : task_.visits) {
@@ -186,6 +189,7 @@ class Dkv {
         v_(scratch.Take(task.kv_count * task.dim_v)),
         dk_(scratch.Take(Padded(task.dim) * task.kv_count)),
         dv_(scratch.Take(Padded(task.dim_v) * task.kv_count)),
+        dq_(scratch.Take(task.dim * width_)),
         q_rows_(scratch.Take(Padded(task.dim) * width_)),
         d_out_rows_(scratch.Take(Padded(task.dim_v) * width_)),
         panel_(scratch.Take(BackwardPanel::Size(task.dim, task.dim_v))) {}
@@ -193,7 +197,7 @@ class Dkv {
   static int64_t ScratchSize(int64_t kv_count, int64_t dim, int64_t dim_v) {
     const int64_t padded = Padded(dim) + Padded(dim_v);
     return Gradients::ScratchSize() + 2 * kTile + kv_count * (dim + dim_v) + padded * kv_count +
-           padded * PanelWidth() + BackwardPanel::Size(dim, dim_v) + 10 * 16;
+           (dim + padded) * PanelWidth() + BackwardPanel::Size(dim, dim_v) + 11 * 16;
   }
 
   void Run() {
@@ -208,6 +212,7 @@ class Dkv {
             {panel_, task_.dim, task_.dim_v, first, std::min(width_, visit.rows.count - first)}, k,
             v);
       }
+      if (visit.dq.sums != nullptr) EndTurn(visit.dq);
     }
     Finish(dk_, task_.dim, task_.dk);
     Finish(dv_, task_.dim_v, task_.dv);
@@ -230,33 +235,91 @@ class Dkv {
   }
 
   void RunPanel(const QVisit& visit, const BackwardPanel& panel, const Floats& k, const Floats& v) {
-    bool is_filled = false;
-    int finite = -1;  // Whether q and d_out of the panel are; -1: nobody asked.
+    panel.rows.Fill(visit.rows.mask);
+    bool is_loaded = false;
+    int rows_finite = -1;  // Whether q and d_out of the panel are; -1: nobody asked.
     Scratch cells(cells_);
     TileMask mask(visit.rows.mask, cells);
     for (int64_t begin = 0; begin < task_.kv_count; begin += kTile) {
       const int64_t kv = task_.kv_begin + begin, count = std::min(kTile, task_.kv_count - begin);
-      if (!is_filled) {
-        panel.Fill(visit.rows, task_.dim, task_.dim_v);
-        CopyRows(visit.rows.q, panel.rows, task_.dim, q_rows_);
-        CopyRows(visit.rows.d_out, panel.rows, task_.dim_v, d_out_rows_);
-        is_filled = true;
-      }
       const TileMask::Seen seen = mask.Look(panel.rows, visit.visit, kv, count);
       if (seen == TileMask::Seen::kNothing) continue;
-      const bool masked = seen == TileMask::Seen::kSomething;
-      gradients_.Compute(panel, mask, masked, {k.data + begin * k.row, k.row, k.dim},
-                         {v.data + begin * v.row, v.row, v.dim}, task_.dim, task_.dim_v, kv, count);
-      if (masked && finite < 0) {
-        finite = AllFinite({panel.q, width_, 1}, task_.dim, width_) &&
-                 AllFinite({panel.d_out, width_, 1}, task_.dim_v, width_);
+      if (!is_loaded) {
+        Load(visit.rows, panel);
+        is_loaded = true;
       }
-      const bool add_all = !masked || finite != 0;
+      const Floats k_tile{k.data + begin * k.row, k.row, k.dim};
+      const bool masked = seen == TileMask::Seen::kSomething;
+      gradients_.Compute(panel, mask, masked, k_tile, {v.data + begin * v.row, v.row, v.dim},
+                         task_.dim, task_.dim_v, kv, count);
+      if (masked && rows_finite < 0) {
+        rows_finite = AllFinite({panel.q, width_, 1}, task_.dim, width_) &&
+                      AllFinite({panel.d_out, width_, 1}, task_.dim_v, width_);
+      }
+      const bool add_all = !masked || rows_finite != 0;
       Accumulate(gradients_.weights(), count, d_out_rows_, panel.rows.count, task_.dim_v, add_all,
                  dv_ + begin * width_);
       Accumulate(gradients_.d_logits(), count, q_rows_, panel.rows.count, task_.dim, add_all,
                  dk_ + begin * width_);
+      if (visit.dq.sums != nullptr) {
+        AddDq(k_tile, count, !masked || AllFinite(k_tile, count, task_.dim));
+      }
     }
+    if (visit.dq.sums != nullptr) AddToSums(visit.dq, panel.rows, is_loaded);
+  }
+
+  void Load(const QRows& rows, const BackwardPanel& panel) const {
+    panel.Load(rows, task_.dim, task_.dim_v);
+    CopyRows(rows.q, panel.rows, task_.dim, q_rows_);
+    CopyRows(rows.d_out, panel.rows, task_.dim_v, d_out_rows_);
+    std::fill_n(dq_, task_.dim * width_, 0.0f);
+  }
+
+  void AddDq(const Floats& k, int64_t count, bool add_all) const {
+    if (add_all) {
+      Product(k.data, k.dim, k.row, task_.dim, gradients_.d_logits(), count, dq_, AddTo());
+    } else {
+      ProductOfSeen(k.data, k.dim, k.row, task_.dim, gradients_.d_logits(), count, dq_, AddTo());
+    }
+  }
+
+  // Adds dq_, 0 if the panel saw nothing, once the visits before have added theirs.
+  void AddToSums(const DqSums& dq, const PanelRows& rows, bool has_seen) const {
+    AwaitTurn(dq);
+    float* const sums = dq.sums + rows.first * task_.dim;
+    const bool is_first = dq.number == 0;
+    if (!has_seen) {
+      if (is_first) std::fill_n(sums, rows.count * task_.dim, 0.0f);
+      return;
+    }
+    const F32 f;
+    const auto lanes = static_cast<int64_t>(hn::Lanes(f));
+    for (int64_t d = 0; d < task_.dim; ++d) {
+      const float* const from = dq_ + d * width_;
+      float* const to = sums + d * rows.count;
+      int64_t i = 0;
+      for (; i + lanes <= rows.count; i += lanes) {
+        const V32 mine = hn::Load(f, from + i);
+        hn::StoreU(is_first ? mine : hn::Add(mine, hn::LoadU(f, to + i)), f, to + i);
+      }
+      for (; i < rows.count; ++i) to[i] = is_first ? from[i] : from[i] + to[i];
+    }
+  }
+
+  void AwaitTurn(const DqSums& dq) const {
+    for (int spins = 0; dq.turn->load(std::memory_order_acquire) != dq.number; ++spins) {
+      if (task_.is_abandoned->load(std::memory_order_relaxed)) return;
+      if (spins < 1000) {
+        hwy::Pause();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+  }
+
+  void EndTurn(const DqSums& dq) const {
+    AwaitTurn(dq);
+    dq.turn->store(dq.number + 1, std::memory_order_release);
   }
 
   // out[position][:] += sum over rows of factors[position][row] * rows[row][:].
@@ -298,9 +361,23 @@ class Dkv {
   float* const cells_;
   float *const k_, *const v_;                // Widened: [kv_count][dim], [kv_count][dim_v].
   float *const dk_, *const dv_;              // [dim / width][kv_count][width]
+  float* const dq_;                          // [dim][width]: of a panel.
   float *const q_rows_, *const d_out_rows_;  // [dim / width][width][width]
   float* const panel_;
 };
+
+int64_t WriteDqScratch(int64_t dim) { return dim * PanelWidth(); }
+
+void WriteDq(const float* sums, int64_t rows, int64_t dim, const OutputRows& dq, float* scratch) {
+  for (int64_t first = 0; first < rows; first += PanelWidth()) {
+    const int64_t count = std::min(PanelWidth(), rows - first);
+    std::fill_n(scratch, count * dim, 0.0f);
+    if (sums != nullptr) std::copy_n(sums + first * dim, count * dim, scratch);
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t d = 0; d < dim; ++d) SetAt(dq, first + i, d, scratch[d * count + i]);
+    }
+  }
+}
 
 int64_t DqScratch(int64_t rows, int64_t dim, int64_t dim_v) {
   return Dq::ScratchSize(rows, dim, dim_v);
@@ -321,6 +398,8 @@ HWY_EXPORT(DqScratch);
 HWY_EXPORT(DkvScratch);
 HWY_EXPORT(RunDq);
 HWY_EXPORT(RunDkv);
+HWY_EXPORT(WriteDq);
+HWY_EXPORT(WriteDqScratch);
 
 int64_t DqScratch(int64_t rows, int64_t dim, int64_t dim_v) {
   return HWY_DYNAMIC_DISPATCH(DqScratch)(rows, dim, dim_v);
@@ -329,6 +408,10 @@ int64_t DkvScratch(int64_t kv_count, int64_t dim, int64_t dim_v) {
   return HWY_DYNAMIC_DISPATCH(DkvScratch)(kv_count, dim, dim_v);
 }
 void RunDq(const DqTask& task, float* scratch) { HWY_DYNAMIC_DISPATCH(RunDq)(task, scratch); }
+void WriteDq(const float* sums, int64_t rows, int64_t dim, const OutputRows& dq, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(WriteDq)(sums, rows, dim, dq, scratch);
+}
+int64_t WriteDqScratch(int64_t dim) { return HWY_DYNAMIC_DISPATCH(WriteDqScratch)(dim); }
 void RunDkv(const DkvTask& task, float* scratch) { HWY_DYNAMIC_DISPATCH(RunDkv)(task, scratch); }
 
 }  // namespace splashmask::fast

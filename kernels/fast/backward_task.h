@@ -3,6 +3,7 @@
 // The backward pass: dq of some rows of one q block, dk and dv of some positions of one kv block.
 // Private to kernels/.
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 
@@ -28,10 +29,20 @@ struct DqTask {
   OutputRows dq;
 };
 
+/// Sums of dq in float32, [rows][dim], in the order that panels have: rows [first, first + count)
+/// of a panel lie there as [dim][count]. Visits of the same rows add to them one after the other,
+/// by number, so that no sum depends on threads.
+struct DqSums {
+  float* sums = nullptr;  ///< From the visit's first row on; null: nobody asks for dq.
+  std::atomic<int32_t>* turn = nullptr;  ///< The number of the visit that may add.
+  int32_t number = 0;                    ///< The visit's own; the first one, 0, overwrites.
+};
+
 /// Rows that see something of a dkv task's positions, as `visit` says.
 struct QVisit {
   QRows rows;
   Visit visit;
+  DqSums dq;
 };
 
 struct DkvTask {
@@ -41,6 +52,8 @@ struct DkvTask {
   std::span<const QVisit> visits;
   float soft_cap = 0;
   OutputRows dk, dv;  ///< From position 0 on.
+  /// Set when another task failed: then no turn is waited for, and the result is no result.
+  const std::atomic<bool>* is_abandoned = nullptr;
 };
 
 /// Floats of scratch memory that a task of at most so many rows or positions needs.
@@ -51,5 +64,10 @@ int64_t DkvScratch(int64_t kv_count, int64_t dim, int64_t dim_v);
 /// nothing; `scratch` is aligned to 64 bytes.
 void RunDq(const DqTask& task, float* scratch);
 void RunDkv(const DkvTask& task, float* scratch);
+
+/// Writes `rows` rows of a q block whose sums are complete, or 0 without any (null). They may lie
+/// where dq does.
+void WriteDq(const float* sums, int64_t rows, int64_t dim, const OutputRows& dq, float* scratch);
+int64_t WriteDqScratch(int64_t dim);
 
 }  // namespace splashmask::fast

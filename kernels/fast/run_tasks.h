@@ -34,11 +34,14 @@ void RunTasks(const Tasks& tasks, int64_t scratch_floats, int threads, const Pro
   RunWithThreads(threads, [&] {
     tbb::parallel_for(0, tbb::this_task_arena::max_concurrency(), [&](int) {
       OfThread& mine = of_threads.local();
-      for (size_t i = next++; i < tasks.size(); i = next++) {
+      if (!mine.scratch) {
+        mine.scratch = AllocateBytes(scratch_floats * static_cast<int64_t>(sizeof(float)));
+      }
+      // Whoever takes a task ends it: others may wait for what it writes.
+      for (;;) {
         progress.ThrowIfStopped();
-        if (!mine.scratch) {
-          mine.scratch = AllocateBytes(scratch_floats * static_cast<int64_t>(sizeof(float)));
-        }
+        const size_t i = next++;
+        if (i >= tasks.size()) break;
         run(tasks[i], mine.workspace, reinterpret_cast<float*>(mine.scratch.get()));
         if (const std::unique_lock lock(reporting, std::try_to_lock); lock) {
           progress.Report(static_cast<double>(i + 1) / static_cast<double>(tasks.size()));

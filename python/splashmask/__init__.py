@@ -12,6 +12,7 @@
 
 from ._core import Error, __version__
 from .attention import SplashAttention
+from .grid_trace import GridTrace, OperandCopies, trace
 from .interop import from_jax
 from .mask_function import MaskFunction
 from .masks import (
@@ -65,6 +66,7 @@ __all__ = [
     "Mismatch",
     "MultiHeadMask",
     "NumpyMask",
+    "OperandCopies",
     "PackedPass",
     "PackedTables",
     "Plan",
@@ -91,5 +93,6 @@ __all__ = [
     "segments",
     "stride",
     "striped",
+    "trace",
     "zigzag",
 ]

@@ -16,6 +16,10 @@ else:
     from ._numpy import np
 
 
+# Of pairs that are not visible, in JAX's kernel.
+DEFAULT_MASK_VALUE = -0.7 * 3.4028234663852886e38
+
+
 def _array(name: str, value: Any) -> np.ndarray:
     """`value` without a copy: a NumPy array, or anything that DLPack or the buffer protocol hands
     over."""
@@ -56,15 +60,29 @@ class SplashAttention:
       plan: with the pass fwd. Its tables are obeyed, whatever its mask says.
       attn_logits_soft_cap: logits become cap * tanh(logits / cap).
       threads: 0 is as many as the machine has. No result depends on them.
+      compat: "jax" walks the grid as JAX's kernel does, in its order, instead of computing fast. A row
+        that sees nothing gets NaN when its whole block row is empty, else the mean of v over the blocks
+        that are visited, with logsumexp near `mask_value`; a NaN in v reaches every row of its block.
+      mask_value: the logit of pairs that are not visible, for compat="jax".
+      block_kv_compute, block_kv_dkv_compute: as in JAX's BlockSizes, for compat="jax"; None is the
+        whole block.
 
     Raises:
-      Error: a plan without fwd, a soft cap that is not positive.
+      Error: a plan without fwd, a soft cap that is not positive, compute blocks that do not divide.
     """
 
-    def __init__(self, plan: Plan, *, attn_logits_soft_cap: float | None = None, threads: int = 0):
+    def __init__(self, plan: Plan, *, attn_logits_soft_cap: float | None = None, threads: int = 0,
+                 compat: str | None = None, mask_value: float = DEFAULT_MASK_VALUE,
+                 block_kv_compute: int | None = None, block_kv_dkv_compute: int | None = None):
+        if compat not in (None, "jax"):
+            raise invalid(f"[attention] expected compat to be 'jax' or None, got {compat!r}")
+        compute = [0 if block is None else check_count(name, block)
+                   for name, block in (("block_kv_compute", block_kv_compute),
+                                       ("block_kv_dkv_compute", block_kv_dkv_compute))]
         self.plan = plan
-        self._core = _core.Attention(plan._core, attn_logits_soft_cap,
-                                     check_count("threads", threads, bits=32))
+        self._core = _core.Attention(
+            plan._core, attn_logits_soft_cap, check_count("threads", threads, bits=32),
+            (float(mask_value), *compute) if compat else None)
 
     def __call__(self, q: Any, k: Any, v: Any, segment_ids: Any = None, sinks: Any = None, *,
                  save_residuals: bool = False, out: np.ndarray | None = None

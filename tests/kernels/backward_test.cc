@@ -5,6 +5,8 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -92,7 +94,6 @@ INSTANTIATE_TEST_SUITE_P(Targets, BackwardTargetTest,
 TEST_P(BackwardTargetTest, RandomMasksAndOptions) {
   for (uint64_t seed = 0; seed < SampleSize(400); ++seed) {
     RandomProblem r = MakeRandomProblem(seed);
-    if (r.mask_case.options.plan.use_fused_bwd_kernel) continue;
     SCOPED_TRACE(r.trace);
     const Sizes& s = r.sizes;
     // In float32: what bfloat16 leaves of out decides the error of sum(out * d_out).
@@ -198,6 +199,85 @@ TEST(BackwardTest, ThreadsAndRunsDoNotChangeABit) {
     if (first.empty()) first = got;
     EXPECT_EQ(first, got);
   }
+}
+
+// It obeys the tables: those of dq for dq, those of dkv for dk and dv.
+TEST(BackwardTest, AlteredTablesChangeExactlyTheirGradients) {
+  const Shape shape{64, 128};
+  const Plan plan = CompileAll(MultiHeadMask(Mask::Stride(shape, 2), 1), {16, 32});
+  std::mt19937_64 random(5);
+  const Sizes s{1, 1, 1, 64, 128, 8, 8};
+  Problem p = MakeProblem(random, s);
+  const Gradients given = MakeGradients(random, p, s, FloatType::kFloat32, Layout::kHeadsLengthDim);
+  const auto run = [&](const Plan& what) {
+    Gradients g = given;
+    for (OwnedTensor* tensor : {&g.dq, &g.dk, &g.dv}) {
+      tensor->bytes = std::make_shared<std::vector<std::byte>>(*tensor->bytes);
+      tensor->view.data = tensor->bytes->data();
+    }
+    RunBoth(p, g, what, 1);
+    return g;
+  };
+  const auto changed = [](const OwnedTensor& a, const OwnedTensor& b) {
+    std::vector<int64_t> rows;
+    for (int64_t i = 0; i < a.view.length; ++i) {
+      for (int64_t d = 0; d < a.view.dim; ++d) {
+        // What is computed in one pass or two may differ in the last bits.
+        if (std::abs(a.view.At(0, 0, i, d) - b.view.At(0, 0, i, d)) < 1e-4f) continue;
+        rows.push_back(i);
+        break;
+      }
+    }
+    return rows;
+  };
+  const auto range = [](int64_t begin, int64_t end) {
+    std::vector<int64_t> rows(static_cast<size_t>(end - begin));
+    std::iota(rows.begin(), rows.end(), begin);
+    return rows;
+  };
+  const std::vector<int64_t> none;
+  const Gradients right = run(plan);
+  Plan altered = plan;
+  altered.dq->info.block_mask = plan.dq->info.block_mask->Clone();
+  altered.dq->info.block_mask->Set(1 * 4 + 2, 0);
+  Gradients got = run(altered);
+  EXPECT_EQ(range(16, 32), changed(right.dq, got.dq));
+  EXPECT_EQ(none, changed(right.dk, got.dk));
+  EXPECT_EQ(none, changed(right.dv, got.dv));
+
+  altered = plan;
+  altered.dkv->info.block_mask = plan.dkv->info.block_mask->Clone();
+  altered.dkv->info.block_mask->Set(1 * 4 + 2, 0);
+  got = run(altered);
+  EXPECT_EQ(none, changed(right.dq, got.dq));
+  EXPECT_EQ(range(64, 96), changed(right.dk, got.dk));
+  EXPECT_EQ(range(64, 96), changed(right.dv, got.dv));
+
+  altered = plan;
+  altered.dkv->info.partial_mask_blocks = plan.dkv->info.partial_mask_blocks->Clone();
+  altered.dkv->info.partial_mask_blocks->Flip(0, 9, 5);
+  got = run(altered);
+  EXPECT_EQ(none, changed(right.dq, got.dq));
+  EXPECT_EQ((std::vector<int64_t>{9, 41, 73, 105}), changed(right.dk, got.dk));
+
+  // The fused backward has one table for all three.
+  CompileOptions fused;
+  fused.fwd = fused.dkv = BlockShape{16, 32};
+  fused.plan.use_fused_bwd_kernel = true;
+  altered = Compile(MultiHeadMask(Mask::Stride(shape, 2), 1), fused);
+  const Gradients by_fused = run(altered);
+  EXPECT_EQ(none, changed(right.dq, by_fused.dq));
+  EXPECT_EQ(none, changed(right.dk, by_fused.dk));
+  altered.dkv->info.block_mask = altered.dkv->info.block_mask->Clone();
+  altered.dkv->info.block_mask->Set(1 * 4 + 2, 0);
+  got = run(altered);
+  EXPECT_EQ(range(16, 32), changed(right.dq, got.dq));
+  EXPECT_EQ(range(64, 96), changed(right.dk, got.dk));
+  altered.dkv->info.data_next = altered.dkv->info.data_next->Clone();
+  altered.dkv->info.data_next->Set(0, 1);
+  ExpectError(ErrorCode::kDamaged,
+              "[attention] dkv: expected unshrunk tables for the fused backward",
+              [&] { SplashAttention{altered}; });
 }
 
 TEST(BackwardTest, BadInput) {
