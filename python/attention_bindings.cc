@@ -131,7 +131,10 @@ void BindAttention(nb::module_& m) {
           [](SplashAttention* self, const PlanObject& plan, std::optional<float> soft_cap,
              int threads, std::optional<std::tuple<float, int64_t, int64_t>> jax) {
             AttentionOptions options{soft_cap, threads, {}};
-            if (jax) options.compat_jax = std::make_from_tuple<JaxKernel>(*jax);
+            if (jax) {
+              const auto [mask_value, block_kv, block_kv_dkv] = *jax;
+              options.compat_jax = JaxKernel{mask_value, block_kv, block_kv_dkv};
+            }
             new (self) SplashAttention(plan.plan, options);
           },
           nb::arg("plan"), nb::arg("attn_logits_soft_cap").none(), nb::arg("threads"),
