@@ -13,8 +13,13 @@
 
 namespace splashmask {
 
-/// Calls `work` inside a TBB arena of `threads` threads, 0 for as many as the machine has. More
-/// threads than processors are allowed (up to 256): no result here depends on their number.
+/// How many threads `threads` asks for: 0 is as many as the machine has.
+inline int CountThreads(int threads) {
+  return threads > 0 ? threads : tbb::info::default_concurrency();
+}
+
+/// Calls `work` inside a TBB arena of CountThreads(threads) threads. More threads than processors
+/// are allowed (up to 256): no result here depends on their number.
 template <typename Work>
 void RunWithThreads(int threads, const Work& work) {
   // Without this, TBB has only as many workers as processors, and prints a warning. It is never
@@ -22,8 +27,7 @@ void RunWithThreads(int threads, const Work& work) {
   constexpr int kMostThreads = 256;
   static const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
                                          kMostThreads);
-  const int count = threads > 0 ? threads : tbb::info::default_concurrency();
-  tbb::task_arena arena(std::min(count, kMostThreads));
+  tbb::task_arena arena(std::min(CountThreads(threads), kMostThreads));
   arena.execute(work);
 }
 

@@ -162,9 +162,11 @@ void BackwardPass::Run(const AttentionInputs& inputs, const ForwardResult& forwa
 void BackwardPass::RunDqPass(const Call& call, const Progress& progress) const {
   const AttentionInputs& inputs = call.inputs;
   const int64_t dim = inputs.q.dim, dim_v = inputs.v.dim;
+  const int64_t rows_per_task =
+      RowsPerTask(inputs.q.batch * inputs.q.heads * inputs.q.length, CountThreads(call.threads));
   RunTasks<RowWorkspace>(
-      rows_->MakeTasks(inputs.q.batch, kRowsPerTask),
-      DqScratch(std::min(kRowsPerTask, rows_->block().q), dim, dim_v), call.threads, progress,
+      rows_->MakeTasks(inputs.q.batch, rows_per_task),
+      DqScratch(std::min(rows_per_task, rows_->block().q), dim, dim_v), call.threads, progress,
       [&](const RowTask& task, RowWorkspace& workspace, float* scratch) {
         DqTask work;
         work.rows = call.RowsFrom(task.batch, task.head, task.first_row, task.rows);

@@ -63,10 +63,10 @@ class Gradients {
 
   // `k`, `v`: from the tile's first position on.
   void Compute(const BackwardPanel& panel, const TileMask& mask, bool masked, const Floats& k,
-               const Floats& v, int64_t dim, int64_t dim_v, int64_t kv, int64_t count) {
+               const Floats& v, int64_t dim, int64_t dim_v, int64_t count) {
     Product(k.data, k.row, k.dim, count, panel.q, dim, weights_, Overwrite());
     if (soft_cap_ != 0) Cap(soft_cap_, count, weights_);
-    if (masked) mask.Hide(panel.rows, kv, count, weights_);
+    if (masked) mask.Hide(panel.rows, count, weights_);
     Product(v.data, v.row, v.dim, count, panel.d_out, dim_v, d_logits_, Overwrite());
     const F32 d;
     const auto lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -126,11 +126,7 @@ class Dq {
       PanelAt(i).rows.Fill(task_.rows.mask);
     }
     std::fill_n(dq_, panel_count() * task_.dim * width_, 0.0f);
-    for (const Visit& visit : task_.visits) {
-      for (int64_t begin = 0; begin < visit.kv_count; begin += kTile) {
-        RunTile(visit, visit.kv_begin + begin, std::min(kTile, visit.kv_count - begin));
-      }
-    }
+    ForEachTile(task_.visits, [&](const Tile& tile) { RunTile(tile); });
     for (int64_t row = 0; row < task_.rows.count; ++row) {
       const float* const dq = dq_ + row / width_ * task_.dim * width_ + row % width_;
       for (int64_t d = 0; d < task_.dim; ++d) SetAt(task_.dq, row, d, dq[d * width_]);
@@ -144,26 +140,28 @@ class Dq {
             index * width_, std::min(width_, task_.rows.count - index * width_)};
   }
 
-  void RunTile(const Visit& visit, int64_t kv, int64_t count) {
-    Floats k, v;
+  void RunTile(const Tile& tile) {
+    Floats all_k, all_v;
     int finite = -1;  // Whether all of k in the tile is finite; -1: nobody asked.
     for (int64_t i = 0; i < panel_count(); ++i) {
       const BackwardPanel panel = PanelAt(i);
-      const TileMask::Seen seen = mask_.Look(panel.rows, visit, kv, count);
-      if (seen == TileMask::Seen::kNothing) continue;
-      if (k.data == nullptr) {
-        k = Widen(task_.k, kv, count, task_.dim, k_tile_);
-        v = Widen(task_.v, kv, count, task_.dim_v, v_tile_);
+      const TileMask::Seen seen = mask_.Look(panel.rows, *tile.visit, tile.kv, tile.count);
+      if (seen.count == 0) continue;
+      if (all_k.data == nullptr) {
+        all_k = Widen(task_.k, tile.kv, tile.count, task_.dim, k_tile_);
+        all_v = Widen(task_.v, tile.kv, tile.count, task_.dim_v, v_tile_);
       }
-      const bool masked = seen == TileMask::Seen::kSomething;
-      gradients_.Compute(panel, mask_, masked, k, v, task_.dim, task_.dim_v, kv, count);
-      if (masked && finite < 0) finite = AllFinite(k, count, task_.dim);
+      const Floats k = From(all_k, seen.begin), v = From(all_v, seen.begin);
+      PrefetchNext(task_.k, tile, task_.dim, i, panel_count());
+      PrefetchNext(task_.v, tile, task_.dim_v, i, panel_count());
+      gradients_.Compute(panel, mask_, !seen.all, k, v, task_.dim, task_.dim_v, seen.count);
+      if (!seen.all && finite < 0) finite = AllFinite(all_k, tile.count, task_.dim);
       float* const dq = dq_ + i * task_.dim * width_;
       const float* const d_logits = gradients_.d_logits();
-      if (!masked || finite != 0) {
-        Product(k.data, k.dim, k.row, task_.dim, d_logits, count, dq, AddTo());
+      if (seen.all || finite != 0) {
+        Product(k.data, k.dim, k.row, task_.dim, d_logits, seen.count, dq, AddTo());
       } else {
-        ProductOfSeen(k.data, k.dim, k.row, task_.dim, d_logits, count, dq, AddTo());
+        ProductOfSeen(k.data, k.dim, k.row, task_.dim, d_logits, seen.count, dq, AddTo());
       }
     }
   }
@@ -243,26 +241,26 @@ class Dkv {
     for (int64_t begin = 0; begin < task_.kv_count; begin += kTile) {
       const int64_t kv = task_.kv_begin + begin, count = std::min(kTile, task_.kv_count - begin);
       const TileMask::Seen seen = mask.Look(panel.rows, visit.visit, kv, count);
-      if (seen == TileMask::Seen::kNothing) continue;
+      if (seen.count == 0) continue;
       if (!is_loaded) {
         Load(visit.rows, panel);
         is_loaded = true;
       }
-      const Floats k_tile{k.data + begin * k.row, k.row, k.dim};
-      const bool masked = seen == TileMask::Seen::kSomething;
-      gradients_.Compute(panel, mask, masked, k_tile, {v.data + begin * v.row, v.row, v.dim},
-                         task_.dim, task_.dim_v, kv, count);
-      if (masked && rows_finite < 0) {
+      const int64_t first = begin + seen.begin;
+      const Floats k_tile = From(k, first);
+      gradients_.Compute(panel, mask, !seen.all, k_tile, From(v, first), task_.dim, task_.dim_v,
+                         seen.count);
+      if (!seen.all && rows_finite < 0) {
         rows_finite = AllFinite({panel.q, width_, 1}, task_.dim, width_) &&
                       AllFinite({panel.d_out, width_, 1}, task_.dim_v, width_);
       }
-      const bool add_all = !masked || rows_finite != 0;
-      Accumulate(gradients_.weights(), count, d_out_rows_, panel.rows.count, task_.dim_v, add_all,
-                 dv_ + begin * width_);
-      Accumulate(gradients_.d_logits(), count, q_rows_, panel.rows.count, task_.dim, add_all,
-                 dk_ + begin * width_);
+      const bool add_all = seen.all || rows_finite != 0;
+      Accumulate(gradients_.weights(), seen.count, d_out_rows_, panel.rows.count, task_.dim_v,
+                 add_all, dv_ + first * width_);
+      Accumulate(gradients_.d_logits(), seen.count, q_rows_, panel.rows.count, task_.dim, add_all,
+                 dk_ + first * width_);
       if (visit.dq.sums != nullptr) {
-        AddDq(k_tile, count, !masked || AllFinite(k_tile, count, task_.dim));
+        AddDq(k_tile, seen.count, seen.all || AllFinite(k_tile, seen.count, task_.dim));
       }
     }
     if (visit.dq.sums != nullptr) AddToSums(visit.dq, panel.rows, is_loaded);

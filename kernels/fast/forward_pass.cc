@@ -11,9 +11,11 @@ namespace splashmask::fast {
 
 void ForwardPass::Run(const AttentionInputs& inputs, float soft_cap, const Tensor& out,
                       std::span<float> logsumexp, int threads, const Progress& progress) const {
-  const std::vector<RowTask> tasks = rows_.MakeTasks(inputs.q.batch, kRowsPerTask);
+  const int64_t rows_per_task =
+      RowsPerTask(inputs.q.batch * inputs.q.heads * inputs.q.length, CountThreads(threads));
+  const std::vector<RowTask> tasks = rows_.MakeTasks(inputs.q.batch, rows_per_task);
   const int64_t scratch =
-      ForwardScratch(std::min(kRowsPerTask, rows_.block().q), inputs.q.dim, inputs.v.dim);
+      ForwardScratch(std::min(rows_per_task, rows_.block().q), inputs.q.dim, inputs.v.dim);
   const int64_t heads_per_kv_head = inputs.q.heads / inputs.k.heads;
   RunTasks<RowWorkspace>(
       tasks, scratch, threads, progress,

@@ -57,11 +57,7 @@ class Forward {
 
   void Run() {
     for (int64_t i = 0; i < panel_count(); ++i) Begin(PanelAt(i));
-    for (const Visit& visit : task_.visits) {
-      for (int64_t begin = 0; begin < visit.kv_count; begin += kTile) {
-        RunTile(visit, visit.kv_begin + begin, std::min(kTile, visit.kv_count - begin));
-      }
-    }
+    ForEachTile(task_.visits, [&](const Tile& tile) { RunTile(tile); });
     for (int64_t i = 0; i < panel_count(); ++i) Finish(PanelAt(i));
   }
 
@@ -80,27 +76,29 @@ class Forward {
     panel.rows.Fill(task_.mask);
   }
 
-  void RunTile(const Visit& visit, int64_t kv, int64_t count) {
-    Floats k, v;
+  void RunTile(const Tile& tile) {
+    Floats all_k, all_v;
     int finite = -1;  // Whether all of v in the tile is finite; -1: nobody asked.
     for (int64_t i = 0; i < panel_count(); ++i) {
       const ForwardPanel panel = PanelAt(i);
-      const TileMask::Seen seen = mask_.Look(panel.rows, visit, kv, count);
-      if (seen == TileMask::Seen::kNothing) continue;
-      if (k.data == nullptr) {
-        k = Widen(task_.k, kv, count, task_.dim, k_tile_);
-        v = Widen(task_.v, kv, count, task_.dim_v, v_tile_);
+      const TileMask::Seen seen = mask_.Look(panel.rows, *tile.visit, tile.kv, tile.count);
+      if (seen.count == 0) continue;
+      if (all_k.data == nullptr) {
+        all_k = Widen(task_.k, tile.kv, tile.count, task_.dim, k_tile_);
+        all_v = Widen(task_.v, tile.kv, tile.count, task_.dim_v, v_tile_);
       }
-      Product(k.data, k.row, k.dim, count, panel.q, task_.dim, logits_, Overwrite());
-      if (task_.soft_cap != 0) Cap(task_.soft_cap, count, logits_);
-      const bool masked = seen == TileMask::Seen::kSomething;
-      if (masked) mask_.Hide(panel.rows, kv, count, logits_);
-      const ScaleAndAdd rescale = Softmax(panel, count);
-      if (masked && finite < 0) finite = AllFinite(v, count, task_.dim_v);
-      if (!masked || finite != 0) {
-        Product(v.data, v.dim, v.row, task_.dim_v, logits_, count, panel.out, rescale);
+      const Floats k = From(all_k, seen.begin), v = From(all_v, seen.begin);
+      PrefetchNext(task_.k, tile, task_.dim, i, panel_count());
+      Product(k.data, k.row, k.dim, seen.count, panel.q, task_.dim, logits_, Overwrite());
+      if (task_.soft_cap != 0) Cap(task_.soft_cap, seen.count, logits_);
+      if (!seen.all) mask_.Hide(panel.rows, seen.count, logits_);
+      const ScaleAndAdd rescale = Softmax(panel, seen.count);
+      PrefetchNext(task_.v, tile, task_.dim_v, i, panel_count());
+      if (!seen.all && finite < 0) finite = AllFinite(all_v, tile.count, task_.dim_v);
+      if (seen.all || finite != 0) {
+        Product(v.data, v.dim, v.row, task_.dim_v, logits_, seen.count, panel.out, rescale);
       } else {
-        ProductOfSeen(v.data, v.dim, v.row, task_.dim_v, logits_, count, panel.out, rescale);
+        ProductOfSeen(v.data, v.dim, v.row, task_.dim_v, logits_, seen.count, panel.out, rescale);
       }
     }
   }

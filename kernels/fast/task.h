@@ -30,9 +30,14 @@ RowsType RowsOf(const BasicTensor<Data>& tensor, int64_t batch, int64_t head, in
           tensor.type, tensor.strides.length, tensor.strides.dim};
 }
 
-/// Rows of q in a task: so many that a tile of k and v, read once, serves many of them, and so few
-/// that the state of all stays in the second cache.
-constexpr int64_t kRowsPerTask = 256;
+/// Rows of q in a task: so many that a tile of k and v, which comes from beyond the second cache,
+/// serves many of them, so few that the state of all stays there, and fewer where threads would
+/// have too little to share.
+inline int64_t RowsPerTask(int64_t rows_of_all, int64_t threads) {
+  int64_t rows = 512;
+  while (rows > 64 && rows_of_all / rows < 4 * threads) rows /= 2;
+  return rows;
+}
 
 /// The cells of a tile.
 class TileCells {

@@ -13,8 +13,10 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 
 #include "splashmask/kernels/fast/product-inl.h"
 #include "splashmask/kernels/fast/task.h"
@@ -64,6 +66,11 @@ struct Floats {
   int64_t row = 0, dim = 1;
 };
 
+/// From the i-th row on.
+HWY_INLINE Floats From(const Floats& floats, int64_t i) {
+  return {floats.data + i * floats.row, floats.row, floats.dim};
+}
+
 /// `scratch` has room for count * dim floats unless the rows are float32.
 HWY_INLINE Floats Widen(const Rows& rows, int64_t first, int64_t count, int64_t dim,
                         float* scratch) {
@@ -74,6 +81,47 @@ HWY_INLINE Floats Widen(const Rows& rows, int64_t first, int64_t count, int64_t 
     for (int64_t d = 0; d < dim; ++d) scratch[i * dim + d] = At(rows, first + i, d);
   }
   return {scratch, dim, 1};
+}
+
+/// A tile of a task's visits, and where the next one begins.
+struct Tile {
+  const Visit* visit;
+  int64_t kv, count;
+  int64_t next_kv, next_count;  // 0: it is the last.
+};
+
+/// Calls work(tile) for every tile of `visits`.
+template <class Work>
+HWY_INLINE void ForEachTile(std::span<const Visit> visits, const Work& work) {
+  for (size_t i = 0; i < visits.size(); ++i) {
+    const Visit& visit = visits[i];
+    for (int64_t begin = 0; begin < visit.kv_count; begin += kTile) {
+      Tile tile{&visit, visit.kv_begin + begin, std::min(kTile, visit.kv_count - begin), 0, 0};
+      if (begin + kTile < visit.kv_count) {
+        tile.next_kv = tile.kv + kTile;
+        tile.next_count = std::min(kTile, visit.kv_count - begin - kTile);
+      } else if (i + 1 < visits.size()) {
+        tile.next_kv = visits[i + 1].kv_begin;
+        tile.next_count = std::min(kTile, visits[i + 1].kv_count);
+      }
+      work(tile);
+    }
+  }
+}
+
+/// Fetches part `part` of `parts` of the next tile's rows into the second cache: from beyond it a
+/// tile comes slower than the first panel needs it.
+HWY_INLINE void PrefetchNext(const Rows& rows, const Tile& tile, int64_t dim, int64_t part,
+                             int64_t parts) {
+  if (rows.dim != 1) return;
+  const int64_t size = FloatSize(rows.type);
+  for (int64_t i = tile.next_count * part / parts; i < tile.next_count * (part + 1) / parts; ++i) {
+    const auto* const row =
+        static_cast<const std::byte*>(rows.data) + (tile.next_kv + i) * rows.row * size;
+    for (int64_t at = 0; at < dim * size; at += 64) {
+      __builtin_prefetch(row + at, 0, 2);
+    }
+  }
 }
 
 /// Whether there is neither NaN nor an infinity among them.
@@ -158,59 +206,70 @@ class TileMask {
   TileMask(const MaskOfTask& mask, Scratch& scratch)
       : mask_(mask), cells_(reinterpret_cast<uint64_t*>(scratch.Take(2 * kTile))) {}
 
-  enum class Seen { kNothing, kSomething, kEverything };
+  /// What the rows see of a tile: nothing (count 0), or something of [begin, begin + count) alone,
+  /// counted from the tile's first position.
+  struct Seen {
+    int64_t begin = 0, count = 0;
+    bool all = false;  ///< Every row sees all of it.
+  };
 
   /// Looks at a tile of a visit; Hide speaks of the tile looked at last.
   Seen Look(const PanelRows& rows, const Visit& visit, int64_t kv, int64_t count) {
     bounds_ = bits_ = compare_ids_ = false;
+    Seen seen{0, count, false};
+    const PanelRows::Extremes& e = *rows.extremes;
     if (visit.bounded) {
-      const PanelRows::Extremes& e = *rows.extremes;
-      if (kv >= e.most_upper || kv + count <= e.least_lower) return Seen::kNothing;
-      bounds_ = kv < e.most_lower || kv + count > e.least_upper;
+      const int64_t end = std::min<int64_t>(kv + count, e.most_upper);
+      kv_ = std::max<int64_t>(kv, e.least_lower);
+      if (kv_ >= end) return {};
+      seen = {kv_ - kv, end - kv_, false};
+      bounds_ = kv_ < e.most_lower || end > e.least_upper;
     } else if (visit.cells != nullptr) {
       visit.cells->Draw(rows.first, rows.count, kv, count, cells_);
       const uint64_t every = rows.count == 64 ? ~uint64_t{0} : (uint64_t{1} << rows.count) - 1;
-      uint64_t any = 0, all = every;
-      for (int64_t c = 0; c < count; ++c) {
-        any |= cells_[c];
-        all &= cells_[c];
-      }
-      if (any == 0) return Seen::kNothing;
+      while (seen.count > 0 && cells_[seen.count - 1] == 0) --seen.count;
+      if (seen.count == 0) return {};
+      while (cells_[seen.begin] == 0) ++seen.begin;
+      seen.count -= seen.begin;
+      uint64_t all = every;
+      for (int64_t c = 0; c < seen.count; ++c) all &= cells_[seen.begin + c];
       bits_ = all != every;
     }
+    kv_ = kv + seen.begin;
+    first_cell_ = cells_ + seen.begin;
     if (mask_.kv_segment_ids != nullptr) {
-      const auto ids =
-          std::minmax_element(mask_.kv_segment_ids + kv, mask_.kv_segment_ids + kv + count);
-      const PanelRows::Extremes& e = *rows.extremes;
-      if (e.most_id < *ids.first || e.least_id > *ids.second) return Seen::kNothing;
+      const int32_t* const begin = mask_.kv_segment_ids + kv_;
+      const auto ids = std::minmax_element(begin, begin + seen.count);
+      if (e.most_id < *ids.first || e.least_id > *ids.second) return {};
       compare_ids_ =
           e.least_id != e.most_id || *ids.first != *ids.second || e.most_id != *ids.first;
     }
-    return bounds_ || bits_ || compare_ids_ ? Seen::kSomething : Seen::kEverything;
+    seen.all = !bounds_ && !bits_ && !compare_ids_;
+    return seen;
   }
 
-  /// Makes the logits [count][width] of what is not seen -inf.
-  void Hide(const PanelRows& rows, int64_t kv, int64_t count, float* logits) const {
+  /// Makes the logits of what is not seen -inf: [count][width], of the positions that Look named.
+  void Hide(const PanelRows& rows, int64_t count, float* logits) const {
     for (int i = 0; i < kVectors; ++i) {
       float* const at = logits + i * lanes_;
       if (bounds_) {
         const auto before = hn::Sub(hn::Load(di_, rows.lower + i * lanes_), hn::Set(di_, 1));
         const auto upper = hn::Load(di_, rows.upper + i * lanes_);
         ForEach(count, at, [&](int64_t c) HWY_ATTR {
-          const auto position = hn::Set(di_, static_cast<int32_t>(kv + c));
+          const auto position = hn::Set(di_, static_cast<int32_t>(kv_ + c));
           return hn::And(hn::Gt(position, before), hn::Gt(upper, position));
         });
       }
       if (bits_) {
         ForEach(count, at, [&](int64_t c) HWY_ATTR {
-          const uint64_t bits = cells_[c] >> (i * lanes_);
+          const uint64_t bits = first_cell_[c] >> (i * lanes_);
           return hn::LoadMaskBits(di_, reinterpret_cast<const uint8_t*>(&bits));
         });
       }
       if (compare_ids_) {
         const auto ids = hn::Load(di_, rows.ids + i * lanes_);
         ForEach(count, at, [&](int64_t c) HWY_ATTR {
-          return hn::Eq(ids, hn::Set(di_, mask_.kv_segment_ids[kv + c]));
+          return hn::Eq(ids, hn::Set(di_, mask_.kv_segment_ids[kv_ + c]));
         });
       }
     }
@@ -230,7 +289,9 @@ class TileMask {
   static constexpr hn::RebindToSigned<F32> di_{};
   const int64_t lanes_ = static_cast<int64_t>(hn::Lanes(F32()));
   const MaskOfTask& mask_;
-  uint64_t* const cells_;  // [kTile]: bit i is lane i.
+  uint64_t* const cells_;                 // [kTile]: bit i is lane i.
+  const uint64_t* first_cell_ = nullptr;  // Of the position kv_.
+  int64_t kv_ = 0;
   bool bounds_ = false, bits_ = false, compare_ids_ = false;
 };
 
