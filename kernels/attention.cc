@@ -16,6 +16,10 @@ namespace splashmask {
 
 namespace {
 
+bool HasBackward(const Plan& plan) {
+  return plan.dkv && (plan.dq || plan.options.use_fused_bwd_kernel);
+}
+
 void CheckOptions(const Plan& plan, const AttentionOptions& options) {
   if (options.attn_logits_soft_cap && !(*options.attn_logits_soft_cap > 0)) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -39,18 +43,20 @@ void CheckOptions(const Plan& plan, const AttentionOptions& options) {
 struct SplashAttention::Impl {
   Plan plan;
   AttentionOptions options;
-  fast::ForwardPass forward;
+  std::optional<fast::ForwardPass> forward;
   std::optional<fast::BackwardPass> backward;
 
   Impl(Plan the_plan, const AttentionOptions& the_options)
-      : plan(std::move(the_plan)), options(the_options), forward(plan) {
-    if (plan.dkv && (plan.dq || plan.options.use_fused_bwd_kernel)) backward.emplace(plan);
+      : plan(std::move(the_plan)), options(the_options) {
+    if (plan.fwd) forward.emplace(plan);
+    if (HasBackward(plan)) backward.emplace(plan);
   }
 };
 
 SplashAttention::SplashAttention(Plan plan, const AttentionOptions& options) {
-  if (!plan.fwd) {
-    throw Error(ErrorCode::kInvalidArgument, "[attention] expected a plan with the pass fwd");
+  if (!plan.fwd && !HasBackward(plan)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "[attention] expected a plan with the pass fwd, or those of the backward pass");
   }
   CheckOptions(plan, options);
   for (Pass pass : kAllPasses) {
@@ -67,20 +73,23 @@ const Plan& SplashAttention::plan() const { return impl_->plan; }
 
 void SplashAttention::Forward(const AttentionInputs& inputs, const Tensor& out,
                               std::span<float> logsumexp, const Progress& progress) const {
+  if (!impl_->plan.fwd) {
+    throw Error(ErrorCode::kInvalidArgument, "[attention] expected a plan with the pass fwd");
+  }
   CheckForward(impl_->plan, inputs, out, logsumexp);
   if (impl_->options.compat_jax) {
     trace::Forward(impl_->plan, inputs, impl_->options, out, logsumexp, progress);
     return;
   }
-  impl_->forward.Run(inputs, impl_->options.attn_logits_soft_cap.value_or(0), out, logsumexp,
-                     impl_->options.threads, progress);
+  impl_->forward->Run(inputs, impl_->options.attn_logits_soft_cap.value_or(0), out, logsumexp,
+                      impl_->options.threads, progress);
 }
 
 void SplashAttention::Backward(const AttentionInputs& inputs, const ForwardResult& forward,
                                const ConstTensor& d_out, const AttentionGradients& gradients,
                                const Progress& progress) const {
   const Plan& plan = impl_->plan;
-  if (!plan.dkv || !(plan.dq || plan.options.use_fused_bwd_kernel)) {
+  if (!HasBackward(plan)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "[attention] expected a plan with the passes dq and dkv");
   }

@@ -54,7 +54,7 @@ struct AttentionGradients {
 /// threads.
 class SplashAttention {
  public:
-  /// Throws kInvalidArgument when `plan` has no fwd pass, or `options` make no sense; kDamaged when
+  /// Throws kInvalidArgument when `plan` has no pass, or `options` make no sense; kDamaged when
   /// its tables name blocks that are not there; kTooLarge for positions beyond int32.
   explicit SplashAttention(Plan plan, const AttentionOptions& options = {});
   ~SplashAttention();
@@ -72,7 +72,8 @@ class SplashAttention {
   ///   logsumexp  float32[batch, heads, q_len], C-contiguous, or empty.
   ///
   /// The result does not depend on the number of threads, nor on the run.
-  /// Throws kInvalidArgument for shapes that do not fit the plan or each other, kCancelled.
+  /// Throws kInvalidArgument for shapes that do not fit the plan or each other and for a plan
+  /// without fwd, kCancelled.
   void Forward(const AttentionInputs& inputs, const Tensor& out, std::span<float> logsumexp = {},
                const Progress& progress = {}) const;
 

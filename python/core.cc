@@ -44,6 +44,9 @@ NB_MODULE(_core, m) {
   BindPlan(m);
   BindTokamax(m);
   BindAttention(m);  // Knows plans.
+#ifdef SPLASHMASK_HAS_XLA_FFI
+  BindFfiHandlers(m);
+#endif
 }
 
 }  // namespace splashmask::python

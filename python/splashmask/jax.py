@@ -4,7 +4,7 @@
     import splashmask.jax as smj
 
     kernel = smj.make_splash_mha(mask, block_sizes=..., head_shards=1, q_seq_shards=1)
-    out = kernel(q, k, v)                 # JAX's own kernel
+    out = kernel(q, k, v)                 # JAX's own kernel; on the CPU, ours
 
     with smj.patched():                   # or: code that calls JAX keeps calling JAX
         ...
@@ -25,6 +25,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 
 from . import masks, process
 from .errors import Error, invalid
+from .jax_cpu import make_kernel
 from .mask_function import MaskFunction
 from .multi_head_mask import MultiHeadMask
 from .packed import PackedPass, PackedTables, packed_mask
@@ -109,7 +110,9 @@ def _make_splash_attention(
                                        downcast_smem_data=downcast_smem_data,
                                        head_shards=head_shards, q_seq_shards=q_seq_shards,
                                        **options)
-        return jax.tree_util.tree_map(jnp.array, info), mask_function
+        arrays = jax.tree_util.tree_map(jnp.array, info)
+        # Known while tracing, unlike an array.
+        return arrays._replace(is_dynamic_mask=info.is_dynamic_mask), mask_function
 
     sizes = block_sizes
     fwd_info, mask_function = tables(fwd, sizes.block_q, sizes.block_kv)
@@ -119,7 +122,7 @@ def _make_splash_attention(
             dq_info, _ = tables(fwd, sizes.block_q_dq, sizes.block_kv_dq)
         dkv_info, _ = tables(dkv, sizes.block_q_dkv, sizes.block_kv_dkv,
                              shrink_grid=not sizes.use_fused_bwd_kernel)
-    return SplashAttentionKernel(
+    return make_kernel(
         fwd_info, dq_info, dkv_info, block_sizes=block_sizes, is_mqa=is_mqa,
         save_residuals=save_residuals, mask_value=mask_value,
         attn_logits_soft_cap=attn_logits_soft_cap,
@@ -128,7 +131,8 @@ def _make_splash_attention(
 
 
 def make_splash_mha(mask: Any, **options: Any) -> SplashAttentionKernel:
-    """JAX's `make_splash_mha` with our tables: the kernel is JAX's, `interpret=True` too.
+    """JAX's `make_splash_mha` with our tables: on a TPU and with `interpret=True` the kernel is JAX's,
+    on the CPU it is ours.
 
     Args:
       mask: [num_heads, q_len, kv_len]: a MultiHeadMask, ours or JAX's, a bool NumPy array, or a
@@ -227,7 +231,7 @@ def make_packed_splash_mha(tables: PackedTables, mask: masks.Mask | str = "causa
 
     fwd = info(tables.fwd)
     dq = fwd if sizes.has_backward_blocks and not sizes.use_fused_bwd_kernel else None
-    return SplashAttentionKernel(
+    return make_kernel(
         fwd, dq, info(tables.dkv) if sizes.has_backward_blocks else None, block_sizes=sizes,
         is_mqa=is_mqa, save_residuals=save_residuals, mask_value=mask_value,
         attn_logits_soft_cap=attn_logits_soft_cap,

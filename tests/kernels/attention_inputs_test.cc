@@ -117,8 +117,14 @@ TEST_F(AttentionInputsTest, WrongExtras) {
 TEST_F(AttentionInputsTest, WrongPlansAndOptions) {
   CompileOptions dkv;
   dkv.dkv = BlockShape{4, 4};
-  ExpectError(ErrorCode::kInvalidArgument, "[attention] expected a plan with the pass fwd",
+  ExpectError(ErrorCode::kInvalidArgument,
+              "[attention] expected a plan with the pass fwd, or those of the backward pass",
               [&] { SplashAttention(Compile(MultiHeadMask(Mask::Causal(kShape), 4), dkv)); });
+  dkv.dq = BlockShape{4, 4};
+  const SplashAttention backward(Compile(MultiHeadMask(Mask::Causal(kShape), 4), dkv));
+  ExpectError(ErrorCode::kInvalidArgument, "[attention] expected a plan with the pass fwd", [&] {
+    backward.Forward({q_.view, k_.view, v_.view, {}, {}}, out_.view, logsumexp_);
+  });
   AttentionOptions options;
   options.attn_logits_soft_cap = 0.0f;
   ExpectError(ErrorCode::kInvalidArgument,

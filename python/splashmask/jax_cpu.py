@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JAX's splash attention kernel, run on the CPU by ours: the same tables, chosen when a computation is
+lowered for the CPU."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as _kernel
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as _info
+
+from . import _core
+from .mask_function import MaskFunction
+
+# A build without jaxlib's headers has none, and leaves every platform to JAX's kernel.
+IS_BUILT = hasattr(_core, "ffi_targets")
+if IS_BUILT:
+    for _name, _target in _core.ffi_targets().items():
+        jax.ffi.register_ffi_target(_name, _target, platform="cpu")
+
+
+class Options(NamedTuple):
+    """What a kernel is made with, hashable."""
+
+    block_sizes: _kernel.BlockSizes
+    is_mqa: bool
+    save_residuals: bool
+    mask_value: float
+    attn_logits_soft_cap: float | None
+    residual_checkpoint_name: str | None
+    mask_function: MaskFunction | None
+
+
+def can_run(mask_function: Any) -> bool:
+    """Whether the CPU can compute that mask function: one of ours, or none."""
+    return IS_BUILT and (mask_function is None or (
+        isinstance(mask_function, MaskFunction) and not mask_function._expr.state()[1]))
+
+
+# ---- The custom calls. Bits and the order of operands are those of ffi_handlers.cc.
+
+
+def _tables(info: _info.MaskInfo) -> tuple[list, int]:
+    optional = (info.mask_next, info.partial_mask_blocks, info.q_sequence)
+    has = sum(1 << bit for bit, x in enumerate(optional) if x is not None)
+    return [info.data_next, info.block_mask, *(x for x in optional if x is not None)], has
+
+
+def _shared(options: Options) -> dict:
+    return dict(soft_cap=np.float32(options.attn_logits_soft_cap or 0),
+                mask_function="" if options.mask_function is None else str(options.mask_function))
+
+
+def _like(x: Any, shape: tuple[int, ...] | None = None, dtype: Any = None) -> jax.ShapeDtypeStruct:
+    """The result of a call, varying over the same axes of a mesh as `x`."""
+    return jax.ShapeDtypeStruct(x.shape if shape is None else shape, dtype or x.dtype,
+                                manual_axis_type=jax.typeof(x).manual_axis_type)
+
+
+def _widened(*arrays: Any) -> list:
+    """float16 as float32, which holds it."""
+    return [x if x.dtype in (jnp.float32, jnp.bfloat16) else x.astype(jnp.float32) for x in arrays]
+
+
+def _forward(info, q, k, v, segment_ids, sinks, *, options: Options):
+    sizes = options.block_sizes
+    tables, has = _tables(info)
+    extra = [] if segment_ids is None else [x.astype(jnp.int32) for x in segment_ids]
+    extra += [] if sinks is None else [sinks.astype(jnp.float32)]
+    q_, k_, v_ = _widened(q, k, v)
+    out, logsumexp = jax.ffi.ffi_call(
+        "splashmask_forward",
+        (_like(q_, (*q.shape[:-1], v.shape[-1])), _like(q_, q.shape[:-1], jnp.float32)),
+        vmap_method="sequential",
+    )(q_, k_, v_, *extra, *tables, has=(segment_ids is not None) | (sinks is not None) << 1,
+      fwd_has=has, block_q=sizes.block_q, block_kv=sizes.block_kv, **_shared(options))
+    return out.astype(q.dtype), logsumexp
+
+
+def _backward(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do, *,
+              options: Options):
+    sizes = options.block_sizes
+    dkv_tables, dkv_has = _tables(dkv_info)
+    dq_tables, dq_has = ([], 0) if dq_info is None else _tables(dq_info)
+    ids = [] if segment_ids is None else [x.astype(jnp.int32) for x in segment_ids]
+    q_, k_, v_, out_, do_ = _widened(q, k, v, out, do)
+    dq, dk, dv = jax.ffi.ffi_call(
+        "splashmask_backward", (_like(q_), _like(k_), _like(v_)), vmap_method="sequential",
+    )(q_, k_, v_, out_, logsumexp, do_, *ids, *dkv_tables, *dq_tables,
+      has=int(segment_ids is not None), dkv_has=dkv_has, dq_has=dq_has,
+      block_q_dkv=sizes.block_q_dkv, block_kv_dkv=sizes.block_kv_dkv,
+      block_q_dq=0 if dq_info is None else sizes.block_q_dq,
+      block_kv_dq=0 if dq_info is None else sizes.block_kv_dq, **_shared(options))
+    d_sinks = None
+    if sinks is not None:
+        weights = -jnp.exp(sinks[:, None].astype(jnp.float32) - logsumexp)
+        d_sinks = jnp.einsum("hs,hsd,hsd->h", weights, out.astype(jnp.float32),
+                             do.astype(jnp.float32)).astype(sinks.dtype)
+    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), d_sinks
+
+
+# ---- JAX's kernel, for every other platform.
+
+
+def _forward_of_jax(info, q, k, v, segment_ids, sinks, *, options: Options):
+    out, (logsumexp,) = _kernel._splash_attention_forward(
+        info, q, k, v, segment_ids, sinks=sinks, mask_value=options.mask_value,
+        is_mqa=options.is_mqa, block_sizes=options.block_sizes, residual_checkpoint_name=None,
+        save_residuals=True, mask_function=options.mask_function,
+        attn_logits_soft_cap=options.attn_logits_soft_cap, interpret=False)
+    return out, logsumexp
+
+
+def _backward_of_jax(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do, *,
+                     options: Options):
+    residuals = (q, k, v, segment_ids, sinks, out, logsumexp, dq_info, dkv_info)
+    gradients = _kernel._splash_attention_bwd(
+        False, options.mask_value, options.is_mqa, options.block_sizes, None, options.mask_function,
+        options.attn_logits_soft_cap, False, residuals, do)
+    _, _, _, dq, dk, dv, _, d_sinks = gradients
+    return dq, dk, dv, None if d_sinks is None else d_sinks.astype(sinks.dtype)
+
+
+# ---- Both.
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(8,))
+def _attention(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks, options: Options):
+    del dq_info, dkv_info  # They are here for the backward pass, as in JAX: sharded beside the rest.
+    out, logsumexp = jax.lax.platform_dependent(
+        fwd_info, q, k, v, segment_ids, sinks, cpu=partial(_forward, options=options),
+        default=partial(_forward_of_jax, options=options))
+    if name := options.residual_checkpoint_name:
+        out, logsumexp = checkpoint_name(out, name), checkpoint_name(logsumexp, name)
+    return (out, (logsumexp,)) if options.save_residuals else out
+
+
+def _attention_fwd(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks, options: Options):
+    if options.save_residuals:
+        raise NotImplementedError("Higher-order AD not supported")
+    out, (logsumexp,) = _attention(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks,
+                                   options._replace(save_residuals=True))
+    return out, (dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp)
+
+
+def _attention_bwd(options: Options, residuals, do):
+    if not options.block_sizes.has_backward_blocks:
+        raise ValueError("Need to specify backward blocks.")
+    dq, dk, dv, d_sinks = jax.lax.platform_dependent(
+        *residuals, do, cpu=partial(_backward, options=options),
+        default=partial(_backward_of_jax, options=options))
+    return None, None, None, dq, dk, dv, None, d_sinks
+
+
+_attention.defvjp(_attention_fwd, _attention_bwd)
+
+
+def _collapsed(info: _info.MaskInfo | None) -> _info.MaskInfo | None:
+    """A dynamic mask's blocks, [heads, q_blocks, kv_blocks, block_q, block_kv], in a row."""
+    if info is None or info.partial_mask_blocks is None:
+        return info
+    blocks = info.partial_mask_blocks
+    return info._replace(partial_mask_blocks=blocks.reshape(-1, *blocks.shape[-2:]))
+
+
+@partial(jax.jit, static_argnames="options")
+def _call(fwd_info, dq_info, dkv_info, q, k, v, segment_ids=None, sinks=None, *, options: Options):
+    infos = (_collapsed(info) for info in (fwd_info, dq_info, dkv_info))
+    return _attention(*(None if i is None else i._replace(is_dynamic_mask=None) for i in infos),
+                      q, k, v, segment_ids, sinks, options)
+
+
+def make_kernel(fwd_info: Any, dq_info: Any, dkv_info: Any, **options: Any):
+    """The kernel of those tables: JAX's own where the CPU cannot run it, or interprets it."""
+    ours = not options["interpret"] and can_run(options["mask_function"])
+    kind = SplashAttentionKernel if ours else _kernel.SplashAttentionKernel
+    return kind(fwd_info, dq_info, dkv_info, **options)
+
+
+@jax.tree_util.register_pytree_node_class
+class SplashAttentionKernel(_kernel.SplashAttentionKernel):
+    """JAX's kernel, for a mask function that `can_run` knows. What is lowered for the CPU runs on our
+    executor, with gradients, under jit, vmap and shard_map; there a row that sees nothing gives 0 and
+    logsumexp -inf. On a TPU, and when lowering for one, it is JAX's own."""
+
+    def __call__(self, *args: Any, **kwargs: Any):
+        options = {name: value for name, value in self.kwargs.items() if name != "interpret"}
+        sparsity = "static" if self.fwd_mask_info.is_dynamic_mask is None else "dynamic"
+        with jax.named_scope(f"{sparsity}_sparsity_splash"):
+            return _call(self.fwd_mask_info, self.dq_mask_info, self.dkv_mask_info, *args, **kwargs,
+                         options=Options(**options))
+
+    def manual_sharding_spec(self, sharding: jax.sharding.NamedSharding):
+        return self._of(super().manual_sharding_spec(sharding))
+
+    @classmethod
+    def tree_unflatten(cls, kwargs: Any, values: Any):
+        return cls._of(super().tree_unflatten(kwargs, values))
+
+    @classmethod
+    def _of(cls, kernel: _kernel.SplashAttentionKernel):
+        return cls(kernel.fwd_mask_info, kernel.dq_mask_info, kernel.dkv_mask_info, **kernel.kwargs)
