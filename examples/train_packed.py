@@ -3,10 +3,10 @@
 
 Each worker packs documents into sequences and compiles the tables of its batch: arrays of a fixed
 shape, so that the step is traced and compiled once. The kernel is JAX's own splash attention, with the
-segment ids as run-time arguments.
+segment ids as run-time arguments; on the CPU ours stands in for it.
 
     pip install .[jax]
-    python examples/train_packed.py            # interpreted on the CPU, small; on a TPU: --tpu
+    python examples/train_packed.py
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def make_batch(seed: int, *, size: int, length: int, block: int) -> Batch:
     return Batch(tokens, ids, tables)
 
 
-def make_step(block: int, heads: int, head_dim: int, interpret: bool):
+def make_step(block: int, heads: int, head_dim: int):
     import jax
     import jax.numpy as jnp
 
@@ -68,7 +68,7 @@ def make_step(block: int, heads: int, head_dim: int, interpret: bool):
 
     def attend(tables, ids, q, k, v):
         """One sequence; what it closes over is the same for every batch."""
-        kernel = smj.make_packed_splash_mha(tables, MASK, block_sizes=sizes, interpret=interpret)
+        kernel = smj.make_packed_splash_mha(tables, MASK, block_sizes=sizes)
         return kernel(q, k, v, smj.SegmentIds(ids, ids))
 
     def loss(parameters, batch):
@@ -104,7 +104,6 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--block", type=int, default=128)
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--tpu", action="store_true", help="compile the kernel for a TPU")
     arguments = parser.parse_args()
 
     loader = functools.partial(make_batch, size=arguments.batch, length=arguments.length,
@@ -112,8 +111,7 @@ def main() -> None:
     # "spawn": a process that has started JAX must not be forked.
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as workers:
         batches = workers.imap(loader, range(arguments.steps))
-        step, parameters = make_step(arguments.block, heads=2, head_dim=128,
-                                     interpret=not arguments.tpu)
+        step, parameters = make_step(arguments.block, heads=2, head_dim=128)
         for number, batch in enumerate(batches):
             value, parameters = step(parameters, batch)
             documents = sum(len(np.unique(row[row != PAD])) for row in batch.segment_ids)
