@@ -90,8 +90,8 @@ class Forward {
       const Floats k = From(all_k, seen.begin), v = From(all_v, seen.begin);
       PrefetchNext(task_.k, tile, task_.dim, i, panel_count());
       Product(k.data, k.row, k.dim, seen.count, panel.q, task_.dim, logits_, Overwrite());
-      if (task_.soft_cap != 0) Cap(task_.soft_cap, seen.count, logits_);
-      if (!seen.all) mask_.Hide(panel.rows, seen.count, logits_);
+      if (task_.soft_cap != 0) Cap(task_.soft_cap, seen.count, logits_, width_);
+      if (!seen.all) mask_.Hide(panel.rows, seen.count, logits_, width_);
       const ScaleAndAdd rescale = Softmax(panel, seen.count);
       PrefetchNext(task_.v, tile, task_.dim_v, i, panel_count());
       if (!seen.all && finite < 0) finite = AllFinite(all_v, tile.count, task_.dim_v);

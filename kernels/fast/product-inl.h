@@ -47,16 +47,16 @@ struct ScaleAndAdd {
   }
 };
 
-template <class Start, size_t... kRow>
+template <int kPanelsBeside, int kOutputsBeside, class Start, size_t... kRow>
 HWY_INLINE void ProductRows(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_k,
                             const float* HWY_RESTRICT panel, int64_t count, float* HWY_RESTRICT out,
                             const Start& start, std::index_sequence<kRow...>) {
   static_assert(kVectors == 2);
   const F32 d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t width = 2 * lanes;
-  V32 left[] = {start(out + static_cast<int64_t>(kRow) * width, 0)...};
-  V32 right[] = {start(out + static_cast<int64_t>(kRow) * width + lanes, 1)...};
+  const int64_t panel_row = kPanelsBeside * 2 * lanes, out_row = kOutputsBeside * 2 * lanes;
+  V32 left[] = {start(out + static_cast<int64_t>(kRow) * out_row, 0)...};
+  V32 right[] = {start(out + static_cast<int64_t>(kRow) * out_row + lanes, 1)...};
   // A pointer for every three rows, which x86 reaches as p, p + 4 s and p + 8 s: a pointer or an
   // offset for each row would not fit in the registers.
   const float* rows[] = {a + static_cast<int64_t>(kRow / 3 * 3) * a_row...};
@@ -68,26 +68,28 @@ HWY_INLINE void ProductRows(const float* HWY_RESTRICT a, int64_t a_row, int64_t 
       right[row] = hn::MulAdd(factor, b1, right[row]);
     };
     (add(kRow), ...);
-    panel += width;
+    panel += panel_row;
     ((rows[kRow] += kRow % 3 == 0 ? a_k : 0), ...);
   }
-  ((hn::Store(left[kRow], d, out + static_cast<int64_t>(kRow) * width),
-    hn::Store(right[kRow], d, out + static_cast<int64_t>(kRow) * width + lanes)),
+  ((hn::Store(left[kRow], d, out + static_cast<int64_t>(kRow) * out_row),
+    hn::Store(right[kRow], d, out + static_cast<int64_t>(kRow) * out_row + lanes)),
    ...);
 }
 
 /// out[row][:] = start + sum over k of a(row, k) * panel[k][:], for `rows` rows and k < count,
-/// where a(row, k) = a[row * a_row + k * a_k]. `panel` and `out` have rows of PanelWidth().
-template <class Start>
+/// where a(row, k) = a[row * a_row + k * a_k]. Rows of `panel` and `out` are PanelWidth() long, and
+/// lie that many times so far apart as there are panels, or outputs, beside each other.
+template <int kPanelsBeside = 1, int kOutputsBeside = 1, class Start>
 HWY_INLINE void Product(const float* HWY_RESTRICT a, int64_t a_row, int64_t a_k, int64_t rows,
                         const float* HWY_RESTRICT panel, int64_t count, float* HWY_RESTRICT out,
                         const Start& start) {
-  const int64_t width = PanelWidth();
+  const int64_t out_row = kOutputsBeside * PanelWidth();
   int64_t row = 0;
   const auto advance = [&]<size_t kCount>(std::integral_constant<size_t, kCount>) HWY_ATTR {
     for (; row + static_cast<int64_t>(kCount) <= rows; row += kCount) {
-      ProductRows(a + row * a_row, a_row, a_k, panel, count, out + row * width, start,
-                  std::make_index_sequence<kCount>());
+      ProductRows<kPanelsBeside, kOutputsBeside>(a + row * a_row, a_row, a_k, panel, count,
+                                                 out + row * out_row, start,
+                                                 std::make_index_sequence<kCount>());
     }
   };
   advance(std::integral_constant<size_t, kRows>());

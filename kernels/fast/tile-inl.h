@@ -248,27 +248,28 @@ class TileMask {
     return seen;
   }
 
-  /// Makes the logits of what is not seen -inf: [count][width], of the positions that Look named.
-  void Hide(const PanelRows& rows, int64_t count, float* logits) const {
+  /// Makes the logits of what is not seen -inf: [count][width], rows `row` apart, of the positions
+  /// that Look named.
+  void Hide(const PanelRows& rows, int64_t count, float* logits, int64_t row) const {
     for (int i = 0; i < kVectors; ++i) {
       float* const at = logits + i * lanes_;
       if (bounds_) {
         const auto before = hn::Sub(hn::Load(di_, rows.lower + i * lanes_), hn::Set(di_, 1));
         const auto upper = hn::Load(di_, rows.upper + i * lanes_);
-        ForEach(count, at, [&](int64_t c) HWY_ATTR {
+        ForEach(count, at, row, [&](int64_t c) HWY_ATTR {
           const auto position = hn::Set(di_, static_cast<int32_t>(kv_ + c));
           return hn::And(hn::Gt(position, before), hn::Gt(upper, position));
         });
       }
       if (bits_) {
-        ForEach(count, at, [&](int64_t c) HWY_ATTR {
+        ForEach(count, at, row, [&](int64_t c) HWY_ATTR {
           const uint64_t bits = first_cell_[c] >> (i * lanes_);
           return hn::LoadMaskBits(di_, reinterpret_cast<const uint8_t*>(&bits));
         });
       }
       if (compare_ids_) {
         const auto ids = hn::Load(di_, rows.ids + i * lanes_);
-        ForEach(count, at, [&](int64_t c) HWY_ATTR {
+        ForEach(count, at, row, [&](int64_t c) HWY_ATTR {
           return hn::Eq(ids, hn::Set(di_, mask_.kv_segment_ids[kv_ + c]));
         });
       }
@@ -277,9 +278,8 @@ class TileMask {
 
  private:
   template <class IsSeen>
-  HWY_INLINE void ForEach(int64_t count, float* at, const IsSeen& is_seen) const {
-    const int64_t width = kVectors * lanes_;
-    for (int64_t c = 0; c < count; ++c, at += width) {
+  HWY_INLINE void ForEach(int64_t count, float* at, int64_t row, const IsSeen& is_seen) const {
+    for (int64_t c = 0; c < count; ++c, at += row) {
       const auto seen = hn::RebindMask(d_, is_seen(c));
       hn::Store(hn::IfThenElse(seen, hn::Load(d_, at), hn::Set(d_, -kInfinity)), d_, at);
     }
@@ -295,20 +295,22 @@ class TileMask {
   bool bounds_ = false, bits_ = false, compare_ids_ = false;
 };
 
-/// cap * tanh(x / cap), of all of the logits.
-HWY_INLINE void Cap(float soft_cap, int64_t count, float* logits) {
+/// cap * tanh(x / cap), of all of the logits: [count][width], rows `row` apart.
+HWY_INLINE void Cap(float soft_cap, int64_t count, float* logits, int64_t row) {
   const F32 d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   const V32 cap = hn::Set(d, soft_cap), inverse = hn::Set(d, 1 / soft_cap);
-  for (int64_t i = 0; i < count * PanelWidth(); i += lanes) {
-    const V32 capped = hn::Tanh(d, hn::Mul(hn::Load(d, logits + i), inverse));
-    hn::Store(hn::Mul(capped, cap), d, logits + i);
+  for (int64_t c = 0; c < count; ++c, logits += row) {
+    for (int i = 0; i < kVectors; ++i) {
+      float* const at = logits + i * lanes;
+      hn::Store(hn::Mul(hn::Tanh(d, hn::Mul(hn::Load(d, at), inverse)), cap), d, at);
+    }
   }
 }
 
 /// Product's sum, rows by rows, where factors may be NaN or infinite: what meets a 0 in the panel
 /// is not added.
-template <class Start>
+template <int kPanelsBeside = 1, class Start>
 HWY_INLINE void ProductOfSeen(const float* a, int64_t a_row, int64_t a_k, int64_t rows,
                               const float* panel, int64_t count, float* out, const Start& start) {
   const F32 d;
@@ -319,7 +321,7 @@ HWY_INLINE void ProductOfSeen(const float* a, int64_t a_row, int64_t a_k, int64_
       float* const at = out + row * width + i * lanes;
       V32 sum = start(at, i);
       for (int64_t k = 0; k < count; ++k) {
-        const V32 weight = hn::Load(d, panel + k * width + i * lanes);
+        const V32 weight = hn::Load(d, panel + k * kPanelsBeside * width + i * lanes);
         const V32 factor = hn::Set(d, a[row * a_row + k * a_k]);
         sum = hn::IfThenElse(hn::Eq(weight, hn::Zero(d)), sum, hn::MulAdd(weight, factor, sum));
       }
