@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention on this machine's processors beside what they can do at best: the rate of multiply-adds
 // in registers, and OpenBLAS' sgemm. Rows drawn at random are checked against the reference in
-// double before anything is timed.
+// double before anything is timed. Then how time grows with the pairs that a mask lets through, and
+// how much memory a long sequence takes beyond its inputs and outputs.
 //
 //   attention_benchmark [threads]
 
 #include <cblas.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
@@ -14,6 +16,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -107,6 +110,93 @@ int64_t VisiblePairs(const Mask& mask) {
   return std::ranges::count(cells, std::byte{1});
 }
 
+SplashAttention MakeAttention(const Mask& mask, int64_t heads, int64_t block, int threads,
+                              bool backward = false) {
+  CompileOptions compile;
+  compile.fwd = BlockShape{block, block};
+  if (backward) compile.dq = compile.dkv = compile.fwd;
+  AttentionOptions options;
+  options.threads = threads;
+  return SplashAttention(Compile(MultiHeadMask(mask, heads), compile), options);
+}
+
+Mask RandomBlocks(Shape shape, int64_t block, double density) {
+  std::mt19937_64 random(static_cast<uint64_t>(density * 1000));
+  std::bernoulli_distribution is_set(density);
+  const int64_t rows = shape.q_len / block, columns = shape.kv_len / block;
+  const auto bits = std::make_shared<std::vector<uint8_t>>(static_cast<size_t>(rows * columns));
+  for (uint8_t& bit : *bits) bit = is_set(random);
+  return Mask::Blocks(
+      shape, Array(DType::kBool, {rows, columns}, std::shared_ptr<const void>(bits, bits->data())),
+      block);
+}
+
+// Time against visible pairs, from 1 % to all of them: a line, which begins near 0.
+int FitDensities(Arrays& arrays, int threads) {
+  const Shape shape{kLength, kLength};
+  std::vector<Mask> masks{Mask::Full(shape), Mask::Causal(shape)};
+  for (const int64_t window : {40, 150, 400, 1000, 2000}) {
+    masks.push_back(Mask::Local(shape, window, 0));
+  }
+  for (const int64_t documents : {2, 4, 8, 16, 32}) {
+    const std::vector<int64_t> lengths(static_cast<size_t>(documents), kLength / documents);
+    masks.push_back(Mask::Documents(shape, lengths));
+    masks.push_back(Mask::Documents(shape, lengths) & Mask::Causal(shape));
+  }
+  for (const double density : {0.02, 0.1, 0.3, 0.6}) {
+    masks.push_back(RandomBlocks(shape, 128, density));
+  }
+  double n = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0, dense = 0;
+  for (const Mask& mask : masks) {
+    const SplashAttention attention = MakeAttention(mask, kHeads, 128, threads);
+    attention.Forward(arrays.inputs(), Arrays::View(arrays.out));
+    if (!IsRight(arrays, mask)) {
+      fmt::print("a mask of the fit: WRONG\n");
+      return 1;
+    }
+    const double seconds =
+        Median([&] { attention.Forward(arrays.inputs(), Arrays::View(arrays.out)); }, 5);
+    const double pairs = static_cast<double>(VisiblePairs(mask));
+    if (n == 0) dense = seconds;
+    n += 1, x += pairs, y += seconds, xx += pairs * pairs, xy += pairs * seconds;
+    yy += seconds * seconds;
+  }
+  const double covariance = n * xy - x * y, variance = n * xx - x * x;
+  const double slope = covariance / variance, intercept = (y - slope * x) / n;
+  fmt::print("time against visible pairs, {} masks: R^2 {:.4f}, intercept {:.1f} % of dense\n", n,
+             covariance * covariance / variance / (n * yy - y * y), 100 * intercept / dense);
+  return 0;
+}
+
+int64_t PeakBytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024;
+}
+
+// Inputs and outputs are there, and touched, before.
+void MeasureMemory(int threads) {
+  constexpr int64_t kLong = 131072;
+  const auto make = [] { return std::vector<float>(kLong * kDim, 0.01f); };
+  std::vector<float> q = make(), k = make(), v = make(), out = make(), d_out = make(), dq = make(),
+                     dk = make(), dv = make(), logsumexp(kLong, 1.0f);
+  const auto view = [](std::vector<float>& values) {
+    return Tensor::Contiguous(values.data(), FloatType::kFloat32, 1, 1, kLong, kDim);
+  };
+  const Shape shape{kLong, kLong};
+  const SplashAttention attention =
+      MakeAttention(Mask::Local(shape, 2048, 0), 1, kBlock, threads, true);
+  const AttentionInputs inputs{view(q), view(k), view(v), {}, {}};
+  const int64_t before = PeakBytes();
+  attention.Forward(inputs, view(out), logsumexp);
+  const int64_t forward = PeakBytes();
+  attention.Backward(inputs, {view(out), logsumexp}, view(d_out),
+                     {view(dq), view(dk), view(dv), {}});
+  fmt::print("S = {}, 1 head: {:.1f} MiB beyond inputs and outputs forward, {:.1f} backward\n",
+             kLong, static_cast<double>(forward - before) / (1 << 20),
+             static_cast<double>(PeakBytes() - before) / (1 << 20));
+}
+
 int Main(int threads) {
   const double peak = MeasureFmaPeak(threads), sgemm = SgemmRate(threads);
   fmt::print("{} threads, {}: multiply-adds in registers {:.1f} GFLOP/s, sgemm 2048 {:.1f}\n",
@@ -116,11 +206,7 @@ int Main(int threads) {
   for (const auto& [name, mask] : {std::pair{"full", Mask::Full(shape)},
                                    {"causal", Mask::Causal(shape)},
                                    {"local(1024, 0)", Mask::Local(shape, 1024, 0)}}) {
-    CompileOptions compile;
-    compile.fwd = BlockShape{kBlock, kBlock};
-    AttentionOptions options;
-    options.threads = threads;
-    const SplashAttention attention(Compile(MultiHeadMask(mask, kHeads), compile), options);
+    const SplashAttention attention = MakeAttention(mask, kHeads, kBlock, threads);
     attention.Forward(arrays.inputs(), Arrays::View(arrays.out));
     if (!IsRight(arrays, mask)) {
       fmt::print("{}: WRONG\n", name);
@@ -135,7 +221,8 @@ int Main(int threads) {
         "of sgemm\n",
         name, seconds * 1e3, rate / 1e9, 100 * rate / peak, 100 * rate / sgemm);
   }
-  return 0;
+  MeasureMemory(threads);
+  return FitDensities(arrays, threads);
 }
 
 }  // namespace
