@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <utility>
 
 #include "splashmask/kernels/check_inputs.h"
@@ -21,7 +22,8 @@ bool HasBackward(const Plan& plan) {
 }
 
 void CheckOptions(const Plan& plan, const AttentionOptions& options) {
-  if (options.attn_logits_soft_cap && !(*options.attn_logits_soft_cap > 0)) {
+  // Of a cap below the normal floats the inverse is infinite.
+  if (const auto cap = options.attn_logits_soft_cap; cap && !(std::isnormal(*cap) && *cap > 0)) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("[attention] expected a positive attn_logits_soft_cap, got {}",
                             *options.attn_logits_soft_cap));

@@ -24,7 +24,7 @@ struct JaxKernel {
 };
 
 struct AttentionOptions {
-  /// Logits become cap * tanh(logits / cap). Positive.
+  /// Logits become cap * tanh(logits / cap). Positive and finite.
   std::optional<float> attn_logits_soft_cap = {};
   int threads = 0;  ///< 0: as many as the machine has.
   /// Walk the grid as JAX's kernel does, in float32 and in its order, instead of computing fast. A
@@ -65,7 +65,7 @@ class SplashAttention {
 
   /// out = softmax(q k^T) v, with float32 sums; q is not scaled. A row that sees nothing gets
   /// output 0 and logsumexp -inf (with sinks, output 0 and the sink). NaN and infinities in k and v
-  /// reach the rows that see them, and no other.
+  /// reach the rows that see them (with a weight that is not 0 in float32), and no other.
   ///
   ///   out        [batch, heads, q_len, head_dim_v]; may be of another type than q. Must not
   ///              overlap an input.

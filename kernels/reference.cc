@@ -130,7 +130,8 @@ ReferenceGradients ReferenceBackward(const AttentionInputs& in, const VisiblePai
         std::vector<double> p, dp;
         double out_do = 0, p_dp = 0;
         for (int64_t d = 0; d < in.v.dim; ++d) {
-          out_do += forward.out[at(d_out, b, head, q, d)] * d_out.At(b, head, q, d);
+          const double value = forward.out[at(d_out, b, head, q, d)];
+          if (value != 0) out_do += value * d_out.At(b, head, q, d);
         }
         for (int64_t kv = 0; kv < in.k.length; ++kv) {
           const double logit = row.logits[static_cast<size_t>(kv)];

@@ -27,11 +27,17 @@ auto RunInterruptibly(Work&& work) {
     const nanobind::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) stop = true;
   };
-  try {
-    const nanobind::gil_scoped_release released;
+  const auto released = [&] {
+    const nanobind::gil_scoped_release without;
     return work(std::as_const(progress));
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kCancelled && PyErr_Occurred()) nanobind::raise_python_error();
+  };
+  try {
+    auto result = released();
+    // The signal came so late that nothing was left to stop.
+    if (PyErr_Occurred()) nanobind::raise_python_error();
+    return result;
+  } catch (const Error&) {
+    if (PyErr_Occurred()) nanobind::raise_python_error();
     throw;
   }
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -21,7 +22,8 @@ namespace {
 // kv positions in a task: so many that a panel of q, transposed once, serves many of them.
 constexpr int64_t kPositionsPerTask = 256;
 
-// The sum of out * d_out over the head's dimension, [batch, heads, q_len].
+// The sum of out * d_out over the head's dimension, [batch, heads, q_len]. Where out is 0, as in
+// rows that see nothing, d_out adds nothing, whatever it is.
 std::vector<float> RowSums(const ConstTensor& out, const ConstTensor& d_out, int threads) {
   std::vector<float> sums(static_cast<size_t>(out.batch * out.heads * out.length));
   RunWithThreads(threads, [&] {
@@ -29,7 +31,10 @@ std::vector<float> RowSums(const ConstTensor& out, const ConstTensor& d_out, int
       const int64_t b = i / out.heads, h = i % out.heads;
       for (int64_t q = 0; q < out.length; ++q) {
         float sum = 0;
-        for (int64_t d = 0; d < out.dim; ++d) sum += out.At(b, h, q, d) * d_out.At(b, h, q, d);
+        for (int64_t d = 0; d < out.dim; ++d) {
+          const float value = out.At(b, h, q, d);
+          if (value != 0) sum += value * d_out.At(b, h, q, d);
+        }
         sums[static_cast<size_t>(i * out.length + q)] = sum;
       }
     });
@@ -45,6 +50,7 @@ void SinkGradients(const AttentionInputs& inputs, std::span<const float> logsume
     for (int64_t b = 0; b < inputs.q.batch; ++b) {
       for (int64_t q = 0; q < inputs.q.length; ++q) {
         const auto i = static_cast<size_t>((b * inputs.q.heads + h) * inputs.q.length + q);
+        if (logsumexp[i] == -std::numeric_limits<float>::infinity()) continue;
         sum -= std::exp(inputs.sinks[static_cast<size_t>(h)] - logsumexp[i]) * di[i];
       }
     }

@@ -49,7 +49,17 @@ def _ids(name: str, value: Any) -> np.ndarray:
     if ids.dtype.kind not in "iu" or ids.ndim != 1:
         raise invalid(f"[attention] expected {name} to be integers of rank 1, got {ids.dtype} of "
                       f"shape {ids.shape}")
-    return np.ascontiguousarray(ids, np.int32)
+    narrow = np.ascontiguousarray(ids, np.int32)
+    if not np.array_equal(narrow, ids):
+        raise invalid(f"[attention] expected {name} that int32 holds, as the kernel's do")
+    return narrow
+
+
+def _pair_of_ids(segment_ids: Any) -> tuple[np.ndarray, np.ndarray]:
+    if len(segment_ids) != 2:
+        raise invalid("[attention] expected segment_ids to be a pair, of q and of kv, got "
+                      f"{len(segment_ids)} of them")
+    return _ids("q segment ids", segment_ids[0]), _ids("kv segment ids", segment_ids[1])
 
 
 class SplashAttention:
@@ -107,8 +117,9 @@ class SplashAttention:
         inputs = _Inputs(q, k, v, segment_ids, sinks)
         if out is None:
             out = np.empty(inputs.out_shape, inputs.dtype)
-        elif out.shape != inputs.out_shape:
-            raise invalid(f"[attention] expected out of shape {inputs.out_shape}, got {out.shape}")
+        elif getattr(out, "shape", None) != inputs.out_shape:
+            raise invalid(f"[attention] expected out of shape {inputs.out_shape}, got "
+                          f"{getattr(out, 'shape', out)!r}")
         logsumexp = np.empty(inputs.out_shape[:-1], np.float32) if save_residuals else None
         self._core.forward(*inputs.arrays, _ranked("out", _array("out", out), (3, 4)),
                            None if logsumexp is None else logsumexp.reshape(-1), *inputs.extra)
@@ -133,9 +144,12 @@ class SplashAttention:
         inputs = _Inputs(q, k, v, segment_ids, sinks)
         gradients = [np.empty(x.shape, x.dtype) for x in inputs.given]
         d_sinks = None if sinks is None else np.empty(np.size(sinks), np.float32)
-        residuals = np.ascontiguousarray(logsumexp, np.float32).reshape(-1)
+        residuals = np.ascontiguousarray(logsumexp, np.float32)
+        if residuals.shape != inputs.out_shape[:-1]:
+            raise invalid(f"[attention] expected logsumexp of shape {inputs.out_shape[:-1]}, got "
+                          f"{residuals.shape}")
         self._core.backward(
-            *inputs.arrays, _ranked("out", _array("out", out), (3, 4)), residuals,
+            *inputs.arrays, _ranked("out", _array("out", out), (3, 4)), residuals.reshape(-1),
             _ranked("do", _array("do", do), (3, 4)),
             *inputs.as_ranked(gradients), d_sinks, *inputs.extra)
         return (*gradients, d_sinks) if d_sinks is not None else tuple(gradients)
@@ -149,8 +163,7 @@ class _Inputs:
         self.dtype = self.given[0].dtype
         self.arrays = self.as_ranked(self.given)
         self.out_shape = (*self.given[0].shape[:-1], self.arrays[2].shape[-1])
-        ids = (None, None) if segment_ids is None else (
-            _ids(name, one) for name, one in zip(("q segment ids", "kv segment ids"), segment_ids))
+        ids = (None, None) if segment_ids is None else _pair_of_ids(segment_ids)
         self.extra = (*ids, None if sinks is None else
                       np.ascontiguousarray(sinks, np.float32).reshape(-1))
 

@@ -98,9 +98,11 @@ def _backward(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do
       block_kv_dq=0 if dq_info is None else sizes.block_kv_dq, **_shared(options))
     d_sinks = None
     if sinks is not None:
-        weights = -jnp.exp(sinks[:, None].astype(jnp.float32) - logsumexp)
-        d_sinks = jnp.einsum("hs,hsd,hsd->h", weights, out.astype(jnp.float32),
-                             do.astype(jnp.float32)).astype(sinks.dtype)
+        # Where out is 0, as in rows that see nothing, do adds nothing, whatever it is.
+        products = jnp.where(out == 0, 0, out.astype(jnp.float32) * do.astype(jnp.float32)).sum(-1)
+        weights = jnp.where(logsumexp == -jnp.inf, 0,
+                            jnp.exp(sinks[:, None].astype(jnp.float32) - logsumexp))
+        d_sinks = -(weights * products).sum(-1).astype(sinks.dtype)
     return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), d_sinks
 
 

@@ -9,6 +9,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <utility>
 
 #include "splashmask/kernels/attention.h"
 #include "splashmask/planner/compile/compile.h"
@@ -126,10 +127,13 @@ TEST_F(AttentionInputsTest, WrongPlansAndOptions) {
     backward.Forward({q_.view, k_.view, v_.view, {}, {}}, out_.view, logsumexp_);
   });
   AttentionOptions options;
-  options.attn_logits_soft_cap = 0.0f;
-  ExpectError(ErrorCode::kInvalidArgument,
-              "[attention] expected a positive attn_logits_soft_cap, got 0",
-              [&] { SplashAttention(MakePlan(), options); });
+  for (const auto& [cap, text] :
+       {std::pair{0.0f, "0"}, {-1.0f, "-1"}, {INFINITY, "inf"}, {NAN, "nan"}, {1e-40f, "1e-40"}}) {
+    options.attn_logits_soft_cap = cap;
+    ExpectError(ErrorCode::kInvalidArgument,
+                std::string("[attention] expected a positive attn_logits_soft_cap, got ") + text,
+                [&] { SplashAttention(MakePlan(), options); });
+  }
 }
 
 // Tables are obeyed, so they must be such as can be.

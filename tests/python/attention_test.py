@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention on the CPU from Python: beside JAX's kernel, interpreted, and on anybody's arrays."""
 
+import signal
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -190,3 +193,70 @@ def test_outputs_that_cannot_be():
         fwd.backward(q, k, v, out, logsumexp, out)
     with pytest.raises(sm.Error, match="a positive attn_logits_soft_cap"):
         sm.SplashAttention(compiled(MASKS["causal"]), attn_logits_soft_cap=-1)
+
+
+def test_segment_ids_and_residuals_that_cannot_be():
+    attention = sm.SplashAttention(compiled(MASKS["causal"]))
+    q, k, v = inputs()
+    ids = [np.zeros(n, np.int64) for n in SHAPE]
+    with pytest.raises(sm.Error, match="kv segment ids that int32 holds"):
+        attention(q, k, v, (ids[0], ids[1] + 2**32))
+    with pytest.raises(sm.Error, match="a pair, of q and of kv, got 3 of them"):
+        attention(q, k, v, (*ids, ids[0]))
+    with pytest.raises(sm.Error, match=r"expected out of shape \(4, 256, 64\), got \[\]"):
+        attention(q, k, v, out=[])
+    out, logsumexp = attention(q, k, v, save_residuals=True)
+    with pytest.raises(sm.Error, match=r"expected logsumexp of shape \(4, 256\), got \(256, 4\)"):
+        attention.backward(q, k, v, out, logsumexp.T, out)
+
+
+def test_sinks_get_nothing_from_rows_that_see_nothing():
+    mask = sm.CausalMask(SHAPE, -2)  # Rows 0 and 1 see nothing.
+    attention = sm.SplashAttention(compiled(mask))
+    q, k, v = inputs()
+    do = np.ones_like(q)
+    sinks = np.float32([0, -np.inf, 1, -1])
+
+    def gradients(do):
+        out, logsumexp = attention(q, k, v, None, sinks, save_residuals=True)
+        return attention.backward(q, k, v, out, logsumexp, do, None, sinks)
+
+    want = gradients(do)
+    assert all(np.isfinite(x).all() for x in want) and want[3][1] == 0 and (want[3][[0, 2, 3]] != 0).all()
+    do[:, 0, 0] = np.nan
+    for got, expected in zip(gradients(do), want):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("call", ["load", "save", "verify", "attention"])
+def test_a_signal_at_any_moment_is_python_s_exception(call, tmp_path):
+    class Rang(Exception):
+        pass
+
+    def ring(*_):
+        raise Rang
+
+    plan = compiled(MASKS["partial_blocks"])
+    path = str(tmp_path / "plan.h5")
+    plan.save(path)
+    attention = sm.SplashAttention(plan, compat="jax", threads=1)
+    arrays = inputs(dim=8)
+    work = {"load": lambda: sm.load(path), "save": lambda: plan.save(path), "verify": plan.verify,
+            "attention": lambda: attention(*arrays)}[call]
+    begin = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - begin
+    before = signal.signal(signal.SIGALRM, ring)
+    rang = 0
+    try:
+        for number in range(60):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, max(1e-5, seconds * (0.2 + number / 60)))
+                work()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Rang:
+                rang += 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert rang > 0
+    work()  # Nothing is left behind.
