@@ -21,8 +21,8 @@ void TransposedCells::Draw(int64_t first_row, int64_t rows, int64_t kv_begin, in
   }
 }
 
-ColumnVisits::ColumnVisits(const Plan& plan)
-    : plan_(plan), pass_(*plan.dkv), computed_(ComputedMask(pass_)) {
+ColumnVisits::ColumnVisits(const Plan& plan) : plan_(plan), pass_(*plan.dkv) {
+  if (pass_.mask_function) computed_.emplace(pass_);
   const auto [entries, rows, columns] = pass_.info.block_mask->shape();
   heads_per_entry_ = plan.mask.num_heads() / entries;
   rows_per_shard_ = rows / plan.options.q_seq_shards;
@@ -84,7 +84,6 @@ void ColumnVisits::Find(const ColumnTask& task, int64_t heads_per_kv_head,
   workspace->visits.clear();
   workspace->stored.clear();
   workspace->computed.clear();
-  workspace->bounds.clear();
   for (int64_t i = 0; i < heads_per_kv_head; ++i) {
     const int64_t head = task.kv_head * heads_per_kv_head + i, entry = EntryOf(head);
     for (int64_t row = 0; row < rows; ++row) {
@@ -98,13 +97,13 @@ void ColumnVisits::Find(const ColumnTask& task, int64_t heads_per_kv_head,
       const int32_t before = before_[static_cast<size_t>((entry * rows + row) * columns + column)];
       visit.number = static_cast<int32_t>(before * task.parts + task.part);
       if (block_class == 1 && computed_) {
-        RowWorkspace& bounds = workspace->bounds.emplace_back();
-        if (ReadBounds(*computed_, visit.first_row, visit.rows, &bounds)) {
+        if (computed_->IsBounded(visit.first_row / block.q)) {
           visit.visit.bounded = true;
-          visit.lower = bounds.lower.data();
-          visit.upper = bounds.upper.data();
+          visit.lower = computed_->lower(visit.first_row);
+          visit.upper = computed_->upper(visit.first_row);
         } else {
-          visit.visit.cells = &workspace->computed.emplace_back(*computed_, visit.first_row);
+          visit.visit.cells =
+              &workspace->computed.emplace_back(computed_->analysis(), visit.first_row);
         }
       } else if (block_class == 1) {
         visit.visit.cells = &workspace->stored.emplace_back(

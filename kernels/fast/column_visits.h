@@ -4,13 +4,12 @@
 
 #include <cstdint>
 #include <deque>
-#include <memory>
+#include <optional>
 #include <vector>
 
 #include "splashmask/kernels/fast/block_cells.h"
-#include "splashmask/kernels/fast/row_visits.h"
+#include "splashmask/kernels/fast/computed_mask.h"
 #include "splashmask/kernels/fast/task.h"
-#include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/planner/plan.h"
 
 namespace splashmask::fast {
@@ -48,7 +47,6 @@ struct ColumnWorkspace {
   std::vector<ColumnVisit> visits;
   std::deque<TransposedCells> stored;  // Visits point there.
   std::deque<ComputedCells> computed;
-  std::deque<RowWorkspace> bounds;
 };
 
 class ColumnVisits {
@@ -81,7 +79,7 @@ class ColumnVisits {
   int64_t heads_per_entry_, rows_per_shard_, q_blocks_per_shard_;
   std::vector<int32_t> visits_;  // [entries, columns]: q blocks that see something of it.
   std::vector<int32_t> before_;  // [entries, rows, columns]: columns before that visit the q block.
-  std::unique_ptr<const Analysis> computed_;
+  std::optional<ComputedMask> computed_;
 };
 
 }  // namespace splashmask::fast

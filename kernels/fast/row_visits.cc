@@ -6,26 +6,8 @@
 
 namespace splashmask::fast {
 
-std::unique_ptr<const Analysis> ComputedMask(const CompiledPass& pass) {
-  if (!pass.mask_function) return nullptr;
-  return Analyze(pass.mask_function->Reorder(Positions::FromArray(*pass.info.q_sequence)));
-}
-
-bool ReadBounds(const Analysis& mask, int64_t first_row, int64_t rows, RowWorkspace* workspace) {
-  workspace->lower.clear();
-  workspace->upper.clear();
-  for (int64_t row = first_row; row < first_row + rows; ++row) {
-    mask.ReadRuns(row, {0, mask.shape().kv_len}, &workspace->runs);
-    if (workspace->runs.size() > 1) return false;
-    const auto [begin, end] = workspace->runs.empty() ? Run{0, 0} : workspace->runs.front();
-    workspace->lower.push_back(static_cast<int32_t>(begin));
-    workspace->upper.push_back(static_cast<int32_t>(end));
-  }
-  return true;
-}
-
-RowVisits::RowVisits(const Plan& plan, const CompiledPass& pass)
-    : plan_(plan), pass_(pass), computed_(ComputedMask(pass)) {
+RowVisits::RowVisits(const Plan& plan, const CompiledPass& pass) : plan_(plan), pass_(pass) {
+  if (pass.mask_function) computed_.emplace(pass);
   const Table& block_mask = *pass_.info.block_mask;
   const auto [entries, rows, columns] = block_mask.shape();
   heads_per_entry_ = plan.mask.num_heads() / entries;
@@ -61,8 +43,8 @@ MaskOfTask RowVisits::Find(const RowTask& task, const AttentionInputs& inputs,
   const BlockShape block = pass_.block;
   const int64_t entry = EntryOf(task.head), q_block = task.first_row / block.q;
   const int64_t columns = info.block_mask->shape()[2];
-  const bool bounded = computed_ && ReadBounds(*computed_, task.first_row, task.rows, workspace);
-  if (computed_) workspace->computed.emplace(*computed_, task.first_row);
+  const bool bounded = computed_ && computed_->IsBounded(q_block);
+  if (computed_) workspace->computed.emplace(computed_->analysis(), task.first_row);
   workspace->visits.clear();
   workspace->stored.clear();
   workspace->stored.reserve(static_cast<size_t>(columns));  // Visits point there.
@@ -83,8 +65,8 @@ MaskOfTask RowVisits::Find(const RowTask& task, const AttentionInputs& inputs,
   }
   MaskOfTask mask;
   if (bounded) {
-    mask.lower = workspace->lower.data();
-    mask.upper = workspace->upper.data();
+    mask.lower = computed_->lower(task.first_row);
+    mask.upper = computed_->upper(task.first_row);
   }
   if (inputs.segment_ids) {
     mask.q_segment_ids = inputs.segment_ids->q.data() + task.first_row;

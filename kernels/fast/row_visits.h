@@ -3,20 +3,16 @@
 // The tables of fwd or dq, row by row: what the rows of a q block visit. Private to kernels/.
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <vector>
 
 #include "splashmask/kernels/attention_inputs.h"
 #include "splashmask/kernels/fast/block_cells.h"
+#include "splashmask/kernels/fast/computed_mask.h"
 #include "splashmask/kernels/fast/task.h"
-#include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/planner/plan.h"
 
 namespace splashmask::fast {
-
-/// The mask function of a pass over the positions of its rows; null when the kernel computes none.
-std::unique_ptr<const Analysis> ComputedMask(const CompiledPass& pass);
 
 /// Rows of one head of one sequence that visit the same blocks: [first_row, first_row + rows).
 struct RowTask {
@@ -29,13 +25,7 @@ struct RowWorkspace {
   std::vector<Visit> visits;
   std::vector<StoredCells> stored;
   std::optional<ComputedCells> computed;
-  std::vector<int32_t> lower, upper;
-  Runs runs;
 };
-
-/// Reads the bounds of rows [first_row, first_row + rows) into the workspace and returns true, or
-/// returns false when one of them is more than one run.
-bool ReadBounds(const Analysis& mask, int64_t first_row, int64_t rows, RowWorkspace* workspace);
 
 class RowVisits {
  public:
@@ -57,7 +47,7 @@ class RowVisits {
   const Plan& plan_;
   const CompiledPass& pass_;
   int64_t heads_per_entry_;
-  std::unique_ptr<const Analysis> computed_;
+  std::optional<ComputedMask> computed_;
   std::vector<int32_t> visits_;  // Blocks that are visited, of each row of the tables.
 };
 
