@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention as custom calls of XLA on the CPU: one head group of one shard, tables as operands.
 
+#include <fmt/format.h>
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
@@ -31,6 +32,19 @@ namespace ffi = xla::ffi;
   throw Error(ErrorCode::kInvalidArgument, "[jax] expected " + text);
 }
 
+void RequireRank(const char* name, const ffi::AnyBuffer& buffer, size_t least, size_t most) {
+  const size_t rank = buffer.dimensions().size();
+  if (rank < least || rank > most) {
+    Refuse(fmt::format("{} of rank {}{}, got {}", name, least,
+                       least == most ? "" : fmt::format(" to {}", most), rank));
+  }
+}
+
+void RequireType(const char* name, const ffi::AnyBuffer& buffer, ffi::DataType type,
+                 const char* type_name) {
+  if (buffer.element_type() != type) Refuse(fmt::format("{} of {}", name, type_name));
+}
+
 FloatType ToFloatType(ffi::DataType type) {
   if (type == ffi::DataType::F32) return FloatType::kFloat32;
   if (type == ffi::DataType::BF16) return FloatType::kBFloat16;
@@ -39,18 +53,23 @@ FloatType ToFloatType(ffi::DataType type) {
 
 // [heads, length, dim], or [length, dim] for a k or v that all heads share.
 template <typename View, typename Data>
-View ToTensor(Data* data, ffi::DataType type, ffi::AnyBuffer::Dimensions shape) {
+View ToTensor(const ffi::AnyBuffer& buffer, Data* data) {
+  RequireRank("q, k, v and what is shaped like them", buffer, 2, 3);
+  const auto shape = buffer.dimensions();
   const bool has_heads = shape.size() == 3;
-  return View::Contiguous(data, ToFloatType(type), 1, has_heads ? shape[0] : 1,
+  return View::Contiguous(data, ToFloatType(buffer.element_type()), 1, has_heads ? shape[0] : 1,
                           shape[shape.size() - 2], shape.back());
 }
 ConstTensor ToTensor(const ffi::AnyBuffer& buffer) {
-  return ToTensor<ConstTensor, const void>(buffer.untyped_data(), buffer.element_type(),
-                                           buffer.dimensions());
+  return ToTensor<ConstTensor, const void>(buffer, buffer.untyped_data());
 }
 Tensor ToTensor(ffi::Result<ffi::AnyBuffer> buffer) {
-  return ToTensor<Tensor, void>(buffer->untyped_data(), buffer->element_type(),
-                                buffer->dimensions());
+  return ToTensor<Tensor, void>(*buffer, buffer->untyped_data());
+}
+
+std::span<float> ToFloats(const char* name, const ffi::AnyBuffer& buffer) {
+  RequireType(name, buffer, ffi::DataType::F32, "float32");
+  return {static_cast<float*>(buffer.untyped_data()), buffer.element_count()};
 }
 
 DType ToDType(ffi::DataType type) {
@@ -67,6 +86,7 @@ DType ToDType(ffi::DataType type) {
 }
 
 Table ToTable(const ffi::AnyBuffer& buffer) {
+  RequireRank("tables", buffer, 3, 3);
   const auto shape = buffer.dimensions();
   Table table(ToDType(buffer.element_type()), {shape[0], shape[1], shape[2]});
   std::memcpy(table.data(), buffer.untyped_data(), buffer.size_bytes());
@@ -74,6 +94,8 @@ Table ToTable(const ffi::AnyBuffer& buffer) {
 }
 
 PartialMaskBlocks ToBlocks(const ffi::AnyBuffer& buffer) {
+  RequireRank("partial_mask_blocks", buffer, 3, 3);
+  RequireType("partial_mask_blocks", buffer, ffi::DataType::PRED, "bool");
   const auto shape = buffer.dimensions();
   PartialMaskBlocks blocks({shape[0]}, shape[1], shape[2]);
   PackBoolRows(static_cast<const std::byte*>(buffer.untyped_data()), shape[0] * shape[1], shape[2],
@@ -129,6 +151,7 @@ AttentionInputs ReadInputs(const ffi::AnyBuffer& q, const ffi::AnyBuffer& k,
   AttentionInputs inputs{ToTensor(q), ToTensor(k), ToTensor(v), {}, {}};
   const auto ids = [&] {
     const ffi::AnyBuffer buffer = operands.Next();
+    RequireType("segment ids", buffer, ffi::DataType::S32, "int32");
     return std::span(static_cast<const int32_t*>(buffer.untyped_data()), buffer.element_count());
   };
   if (has & kHasSegmentIds) {
@@ -136,8 +159,7 @@ AttentionInputs ReadInputs(const ffi::AnyBuffer& q, const ffi::AnyBuffer& k,
     inputs.segment_ids = AttentionSegmentIds{of_q, of_kv};
   }
   if (has & kHasSinks) {
-    const ffi::AnyBuffer sinks = operands.Next();
-    inputs.sinks = {static_cast<const float*>(sinks.untyped_data()), sinks.element_count()};
+    inputs.sinks = ToFloats("sinks", operands.Next());
   }
   return inputs;
 }
@@ -181,9 +203,9 @@ ffi::Error Forward(ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v, ffi::Re
     Plan plan = EmptyPlan(inputs);
     plan.fwd =
         ReadPass(operands, fwd_has, {block_q, block_kv}, ReadFunction(mask_function, inputs));
+    if (logsumexp->element_count() == 0) Refuse("logsumexp of every row");
     SplashAttention(std::move(plan), ReadOptions(soft_cap))
-        .Forward(inputs, ToTensor(out),
-                 {static_cast<float*>(logsumexp->untyped_data()), logsumexp->element_count()});
+        .Forward(inputs, ToTensor(out), ToFloats("logsumexp", *logsumexp));
   });
 }
 
@@ -204,11 +226,8 @@ ffi::Error Backward(ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v, ffi::A
       plan.dq = ReadPass(operands, dq_has, {block_q_dq, block_kv_dq}, function);
     }
     SplashAttention(std::move(plan), ReadOptions(soft_cap))
-        .Backward(
-            inputs,
-            {ToTensor(out),
-             {static_cast<const float*>(logsumexp.untyped_data()), logsumexp.element_count()}},
-            ToTensor(d_out), {ToTensor(dq), ToTensor(dk), ToTensor(dv), {}});
+        .Backward(inputs, {ToTensor(out), ToFloats("logsumexp", logsumexp)}, ToTensor(d_out),
+                  {ToTensor(dq), ToTensor(dk), ToTensor(dv), {}});
   });
 }
 

@@ -15,6 +15,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as _info
 
 from . import _core
+from .errors import ArgumentTypeError, invalid
 from .mask_function import MaskFunction
 
 # A build without jaxlib's headers has none, and leaves every platform to JAX's kernel.
@@ -57,9 +58,15 @@ def _shared(options: Options) -> dict:
 
 
 def _like(x: Any, shape: tuple[int, ...] | None = None, dtype: Any = None) -> jax.ShapeDtypeStruct:
-    """The result of a call, varying over the same axes of a mesh as `x`."""
-    return jax.ShapeDtypeStruct(x.shape if shape is None else shape, dtype or x.dtype,
-                                manual_axis_type=jax.typeof(x).manual_axis_type)
+    return jax.ShapeDtypeStruct(x.shape if shape is None else shape, dtype or x.dtype)
+
+
+def _ids(segment_ids: Any) -> list:
+    """int32, which the kernel compares; wider ones would wrap."""
+    for x in () if segment_ids is None else segment_ids:
+        if not jnp.issubdtype(x.dtype, jnp.integer) or x.dtype.itemsize > 4:
+            raise ArgumentTypeError(f"[jax] expected segment ids of at most 32 bits, got {x.dtype}")
+    return [] if segment_ids is None else [x.astype(jnp.int32) for x in segment_ids]
 
 
 def _widened(*arrays: Any) -> list:
@@ -70,7 +77,7 @@ def _widened(*arrays: Any) -> list:
 def _forward(info, q, k, v, segment_ids, sinks, *, options: Options):
     sizes = options.block_sizes
     tables, has = _tables(info)
-    extra = [] if segment_ids is None else [x.astype(jnp.int32) for x in segment_ids]
+    extra = _ids(segment_ids)
     extra += [] if sinks is None else [sinks.astype(jnp.float32)]
     q_, k_, v_ = _widened(q, k, v)
     out, logsumexp = jax.ffi.ffi_call(
@@ -87,7 +94,7 @@ def _backward(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do
     sizes = options.block_sizes
     dkv_tables, dkv_has = _tables(dkv_info)
     dq_tables, dq_has = ([], 0) if dq_info is None else _tables(dq_info)
-    ids = [] if segment_ids is None else [x.astype(jnp.int32) for x in segment_ids]
+    ids = _ids(segment_ids)
     q_, k_, v_, out_, do_ = _widened(q, k, v, out, do)
     dq, dk, dv = jax.ffi.ffi_call(
         "splashmask_backward", (_like(q_), _like(k_), _like(v_)), vmap_method="sequential",
@@ -131,22 +138,26 @@ def _backward_of_jax(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsum
 # ---- Both.
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(8,))
-def _attention(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks, options: Options):
-    del dq_info, dkv_info  # They are here for the backward pass, as in JAX: sharded beside the rest.
+def _run_forward(info, q, k, v, segment_ids, sinks, options: Options):
     out, logsumexp = jax.lax.platform_dependent(
-        fwd_info, q, k, v, segment_ids, sinks, cpu=partial(_forward, options=options),
+        info, q, k, v, segment_ids, sinks, cpu=partial(_forward, options=options),
         default=partial(_forward_of_jax, options=options))
     if name := options.residual_checkpoint_name:
         out, logsumexp = checkpoint_name(out, name), checkpoint_name(logsumexp, name)
+    return out, logsumexp
+
+
+# dq_info and dkv_info are there for the backward pass, as in JAX: sharded beside the rest.
+@partial(jax.custom_vjp, nondiff_argnums=(8,))
+def _attention(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks, options: Options):
+    out, logsumexp = _run_forward(fwd_info, q, k, v, segment_ids, sinks, options)
     return (out, (logsumexp,)) if options.save_residuals else out
 
 
 def _attention_fwd(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks, options: Options):
     if options.save_residuals:
         raise NotImplementedError("Higher-order AD not supported")
-    out, (logsumexp,) = _attention(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks,
-                                   options._replace(save_residuals=True))
+    out, logsumexp = _run_forward(fwd_info, q, k, v, segment_ids, sinks, options)
     return out, (dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp)
 
 
@@ -177,8 +188,17 @@ def _call(fwd_info, dq_info, dkv_info, q, k, v, segment_ids=None, sinks=None, *,
                       q, k, v, segment_ids, sinks, options)
 
 
+def _varies(x: Any) -> bool:
+    """Whether it is seen by a shard_map that keeps book of what varies, which kernels do not."""
+    axes = getattr(jax.typeof(x), "manual_axis_type", None)
+    return bool(getattr(axes, "varying", ()))
+
+
 def make_kernel(fwd_info: Any, dq_info: Any, dkv_info: Any, **options: Any):
     """The kernel of those tables: JAX's own where the CPU cannot run it, or interprets it."""
+    cap = options["attn_logits_soft_cap"]
+    if cap is not None and not (isinstance(cap, (int, float)) and 0 < cap < float("inf")):
+        raise invalid(f"[kernel] expected attn_logits_soft_cap to be a positive number, got {cap!r}")
     ours = not options["interpret"] and can_run(options["mask_function"])
     kind = SplashAttentionKernel if ours else _kernel.SplashAttentionKernel
     return kind(fwd_info, dq_info, dkv_info, **options)
@@ -192,6 +212,8 @@ class SplashAttentionKernel(_kernel.SplashAttentionKernel):
 
     def __call__(self, *args: Any, **kwargs: Any):
         options = {name: value for name, value in self.kwargs.items() if name != "interpret"}
+        if any(map(_varies, args[:3])):
+            raise invalid("[kernel] expected jax.shard_map with check_vma=False, as JAX's kernel does")
         sparsity = "static" if self.fwd_mask_info.is_dynamic_mask is None else "dynamic"
         with jax.named_scope(f"{sparsity}_sparsity_splash"):
             return _call(self.fwd_mask_info, self.dq_mask_info, self.dkv_mask_info, *args, **kwargs,

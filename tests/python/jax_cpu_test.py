@@ -239,3 +239,66 @@ def test_wrong_shapes(change, text):
     ours, _ = both(MASKS["partial_blocks"])
     with pytest.raises(Exception, match=text):
         jax.block_until_ready(ours(*change(*inputs()[:3])))
+
+
+def test_a_checkpoint_policy_keeps_what_is_named():
+    q, k, v, _ = inputs()
+    kernel, _ = both(MASKS["causal"], residual_checkpoint_name="kept")
+
+    def calls(policy):
+        loss = jax.checkpoint(lambda q: jnp.sin(kernel(q, k, v) * 2).sum(), policy=policy)
+        step = jax.jit(jax.value_and_grad(lambda q: loss(q)))
+        return step.trace(q).lower(lowering_platforms=("tpu",)).as_text().count("@tpu_custom_call")
+
+    policies = jax.checkpoint_policies
+    assert calls(policies.save_only_these_names("kept")) == calls(policies.everything_saveable) == 3
+    assert calls(policies.nothing_saveable) == 4
+
+
+def test_what_cannot_be_is_refused_while_tracing():
+    q, k, v, _ = inputs()
+    ours, _ = both(MASKS["causal"])
+    ids = [jnp.zeros(n, jnp.float32) for n in SHAPE]
+    with pytest.raises(sm.Error, match="segment ids of at most 32 bits, got float32"):
+        ours(q, k, v, smj.SegmentIds(*ids))
+    with jax.enable_x64(True):
+        wide = smj.SegmentIds(*(jnp.zeros(n, jnp.int64) for n in SHAPE))
+        with pytest.raises(sm.Error, match="segment ids of at most 32 bits, got int64"):
+            ours(q, jnp.repeat(k, 2, 0), jnp.repeat(v, 2, 0), wide)
+    for cap in (0.0, -1.0, float("inf"), jnp.float32(3)):
+        with pytest.raises(sm.Error, match="attn_logits_soft_cap to be a positive number"):
+            both(MASKS["causal"], attn_logits_soft_cap=cap)
+    mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("heads",))
+    with pytest.raises(sm.Error, match="shard_map with check_vma=False"):
+        jax.shard_map(ours, mesh=mesh, in_specs=(P("heads"), P("heads"), P("heads")),
+                      out_specs=P("heads"))(q, k, v)
+
+
+def test_custom_calls_check_their_operands():
+    q = jnp.zeros((1, 128, 64))
+    table = jnp.ones((1, 1, 1), jnp.int32) * 2
+    attributes = dict(has=0, fwd_has=0, block_q=128, block_kv=128, soft_cap=np.float32(0),
+                      mask_function="")
+
+    def call(q=q, k=q, table=table, extra=(), logsumexp=((1, 128), jnp.float32), **change):
+        results = (jax.ShapeDtypeStruct((1, 128, 64), jnp.float32), jax.ShapeDtypeStruct(*logsumexp))
+        function = jax.ffi.ffi_call("splashmask_forward", results)
+        jax.block_until_ready(function(q, k, k, *extra, table * 0, table, **attributes | change))
+
+    for change, text in [
+            (dict(q=q[0, 0]), "like them of rank 2 to 3, got 1"),
+            (dict(q=q[None]), "like them of rank 2 to 3, got 4"),
+            (dict(q=q.astype(jnp.float16)), "float32 or bfloat16"),
+            (dict(table=table[None]), "tables of rank 3, got 4"),
+            (dict(table=table.astype(jnp.float32)), "tables of int8, int16 or int32"),
+            (dict(logsumexp=((1, 128), jnp.bfloat16)), "logsumexp of float32"),
+            (dict(logsumexp=((0,), jnp.float32)), "logsumexp of every row"),
+            (dict(logsumexp=((7,), jnp.float32)), "logsumexp of 128 elements, got 7"),
+            (dict(has=1, extra=(jnp.zeros(128, jnp.int8),) * 2), "segment ids of int32"),
+            (dict(has=2, extra=(jnp.zeros(1, jnp.bfloat16),)), "sinks of float32"),
+            (dict(fwd_has=2), "another operand"),
+            (dict(k=q[:, :64]), "fwd: expected"),
+    ]:
+        with pytest.raises(Exception, match=text):
+            call(**change)
+    call()
