@@ -50,6 +50,7 @@ struct SplashAttention::Impl {
 
   Impl(Plan the_plan, const AttentionOptions& the_options)
       : plan(std::move(the_plan)), options(the_options) {
+    if (options.compat_jax) return;  // It walks the tables as they are.
     if (plan.fwd) forward.emplace(plan);
     if (HasBackward(plan)) backward.emplace(plan);
   }

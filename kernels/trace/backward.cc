@@ -14,30 +14,34 @@ namespace {
 // Rows of q that a product takes at once; memory is all that depends on it.
 constexpr int64_t kRows = 128;
 
+// The sum of out * d_out over the head's dimension, [batch, heads, q_len].
+std::vector<float> RowSums(const ConstTensor& out, const ConstTensor& d_out) {
+  std::vector<float> sums;
+  for (int64_t b = 0; b < out.batch; ++b) {
+    for (int64_t h = 0; h < out.heads; ++h) {
+      for (int64_t q = 0; q < out.length; ++q) {
+        float sum = 0;
+        for (int64_t d = 0; d < out.dim; ++d) sum += out.At(b, h, q, d) * d_out.At(b, h, q, d);
+        sums.push_back(sum);
+      }
+    }
+  }
+  return sums;
+}
+
 class BackwardSteps {
  public:
   BackwardSteps(const Plan& plan, Pass pass, const AttentionInputs& inputs,
                 const ForwardResult& forward, const ConstTensor& d_out,
-                const AttentionOptions& options)
+                const AttentionOptions& options, const std::vector<float>& di)
       : grid(plan, pass),
         block(plan.pass(pass)->block),
         inputs_(inputs),
         forward_(forward),
         d_out_(d_out),
         soft_cap_(options.attn_logits_soft_cap),
-        mask_(*plan.pass(pass), pass == Pass::kDkv, inputs, *options.compat_jax, soft_cap_) {
-    const ConstTensor& out = forward.out;
-    di_.reserve(forward.logsumexp.size());
-    for (int64_t b = 0; b < out.batch; ++b) {
-      for (int64_t h = 0; h < out.heads; ++h) {
-        for (int64_t q = 0; q < out.length; ++q) {
-          float sum = 0;
-          for (int64_t d = 0; d < out.dim; ++d) sum += out.At(b, h, q, d) * d_out.At(b, h, q, d);
-          di_.push_back(sum);
-        }
-      }
-    }
-  }
+        mask_(*plan.pass(pass), pass == Pass::kDkv, inputs, *options.compat_jax, soft_cap_),
+        di_(di) {}
 
   struct Rows {
     int64_t batch = 0, head = 0, first = 0;
@@ -76,8 +80,6 @@ class BackwardSteps {
     }
   }
 
-  float di(size_t row) const { return di_[row]; }
-
   const Grid grid;
   const BlockShape block;
 
@@ -87,7 +89,7 @@ class BackwardSteps {
   const ConstTensor& d_out_;
   const std::optional<float> soft_cap_;
   const StepMask mask_;
-  std::vector<float> di_;  // The sum of out * d_out, [batch, heads, q_len].
+  const std::vector<float>& di_;
 };
 
 void Store(const Matrix& from, const Tensor& to, int64_t batch, int64_t head, int64_t first) {
@@ -188,13 +190,13 @@ void RunFusedDq(const BackwardSteps& steps, const AttentionInputs& inputs, int64
   });
 }
 
-void SinkGradients(const BackwardSteps& steps, const AttentionInputs& inputs,
+void SinkGradients(const std::vector<float>& di, const AttentionInputs& inputs,
                    std::span<const float> logsumexp, std::span<float> sinks) {
   const int64_t heads = inputs.q.heads, q_len = inputs.q.length;
   std::ranges::fill(sinks, 0.0f);
   for (int64_t i = 0; i < std::ssize(logsumexp); ++i) {
     const auto head = static_cast<size_t>(i / q_len % heads), row = static_cast<size_t>(i);
-    sinks[head] -= std::exp(inputs.sinks[head] - logsumexp[row]) * steps.di(row);
+    sinks[head] -= std::exp(inputs.sinks[head] - logsumexp[row]) * di[row];
   }
 }
 
@@ -203,17 +205,18 @@ void SinkGradients(const BackwardSteps& steps, const AttentionInputs& inputs,
 void Backward(const Plan& plan, const AttentionInputs& inputs, const ForwardResult& forward,
               const ConstTensor& d_out, const AttentionOptions& options,
               const AttentionGradients& gradients, const Progress& progress) {
-  const BackwardSteps dkv(plan, Pass::kDkv, inputs, forward, d_out, options);
+  const std::vector<float> di = RowSums(forward.out, d_out);
+  const BackwardSteps dkv(plan, Pass::kDkv, inputs, forward, d_out, options, di);
   const int64_t asked = options.compat_jax->block_kv_dkv_compute;
   const int64_t compute = asked > 0 ? asked : dkv.block.kv;
   RunDkv(dkv, inputs, d_out, compute, gradients, options.threads, progress.Part(0, 0.5));
   if (plan.options.use_fused_bwd_kernel) {
     RunFusedDq(dkv, inputs, compute, gradients.dq, options.threads, progress.Part(0.5, 1));
   } else {
-    const BackwardSteps dq(plan, Pass::kDq, inputs, forward, d_out, options);
+    const BackwardSteps dq(plan, Pass::kDq, inputs, forward, d_out, options, di);
     RunDq(dq, inputs, gradients.dq, options.threads, progress.Part(0.5, 1));
   }
-  if (!gradients.sinks.empty()) SinkGradients(dkv, inputs, forward.logsumexp, gradients.sinks);
+  if (!gradients.sinks.empty()) SinkGradients(di, inputs, forward.logsumexp, gradients.sinks);
 }
 
 }  // namespace splashmask::trace
