@@ -18,7 +18,7 @@ namespace {
 using hdf5::DatasetInfo;
 using hdf5::Extent;
 
-constexpr int64_t kPieceBytes = int64_t{8} << 20;
+constexpr int64_t kReadAtOnce = int64_t{8} << 20;
 
 void ExpectNames(const hdf5::Object& object, const char* what, const std::vector<std::string>& got,
                  Names required, Names optional = {}) {
@@ -115,7 +115,7 @@ Array ContentReader::ReadBools(const hdf5::Dataset& dataset, const DatasetInfo& 
   const int64_t rows = row_bytes == 0 ? 0 : info.extent->bytes / row_bytes;
   const std::shared_ptr<std::byte> data = AllocateBytes(rows * columns);
   if (rows == 0) return Array(DType::kBool, shape, data);
-  const int64_t rows_per_piece = std::max<int64_t>(1, kPieceBytes / row_bytes);
+  const int64_t rows_per_piece = std::max<int64_t>(1, kReadAtOnce / row_bytes);
   const std::shared_ptr<std::byte> piece =
       AllocateBytes(std::min(rows, rows_per_piece) * row_bytes);
   for (int64_t row = 0; row < rows; row += rows_per_piece) {
@@ -150,9 +150,9 @@ DatasetInfo ContentReader::DescribeStored(const hdf5::Dataset& dataset) const {
 }
 
 void ContentReader::ReadBytes(Extent extent, std::byte* out) const {
-  for (int64_t done = 0; done < extent.bytes; done += kPieceBytes) {
+  for (int64_t done = 0; done < extent.bytes; done += kReadAtOnce) {
     progress_.ThrowIfStopped();
-    const int64_t size = std::min(kPieceBytes, extent.bytes - done);
+    const int64_t size = std::min(kReadAtOnce, extent.bytes - done);
     file_.ReadAt(extent.offset + done, {out + done, static_cast<size_t>(size)});
   }
 }

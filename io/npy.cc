@@ -16,7 +16,7 @@ namespace splashmask {
 
 namespace {
 
-constexpr std::array<unsigned char, 6> kMagic = {0x93, 'N', 'U', 'M', 'P', 'Y'};
+constexpr std::array<unsigned char, 6> kNpyMagic = {0x93, 'N', 'U', 'M', 'P', 'Y'};
 /// More than any NumPy writes for a plain array, and little enough to read whole.
 constexpr int64_t kMaxHeaderBytes = 1 << 16;
 
@@ -58,7 +58,7 @@ Layout ReadLayout(const PosixFile& file, int64_t file_bytes) {
   std::array<std::byte, 12> prefix{};
   const auto available = static_cast<size_t>(std::min<int64_t>(file_bytes, prefix.size()));
   file.ReadAt(0, std::span(prefix).first(available));
-  if (std::memcmp(prefix.data(), kMagic.data(), kMagic.size()) != 0) {
+  if (std::memcmp(prefix.data(), kNpyMagic.data(), kNpyMagic.size()) != 0) {
     Fail(file, "expected a .npy file, got one that does not begin with its magic");
   }
   const auto byte = [&](size_t at) { return std::to_integer<int64_t>(prefix[at]); };

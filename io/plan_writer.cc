@@ -18,7 +18,7 @@ namespace {
 using hdf5::Extent;
 
 constexpr std::string_view kDigestPrefix = "sha256:";
-constexpr size_t kPieceBytes = size_t{8} << 20;
+constexpr size_t kWrittenAtOnce = size_t{8} << 20;
 
 // The arrays that the masks refer to, once each, under their digests.
 std::map<std::string, Array> CollectArrays(const MultiHeadMask& mask) {
@@ -142,7 +142,7 @@ class Writer {
   void WriteBytes(int64_t offset, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       progress_.ThrowIfStopped();
-      const auto piece = bytes.first(std::min(bytes.size(), kPieceBytes));
+      const auto piece = bytes.first(std::min(bytes.size(), kWrittenAtOnce));
       file_.WriteAt(offset, piece);
       offset += static_cast<int64_t>(piece.size());
       bytes = bytes.subspan(piece.size());

@@ -18,8 +18,8 @@ namespace {
 static_assert(sizeof(XXH128_canonical_t) == sizeof(Hash128));
 
 // Like PNG's: a byte that is not ASCII, then line ends that a text transfer would change.
-constexpr std::array<unsigned char, 16> kMagic = {0x89, 'S', 'P', 'L',  'A',  'S',  'H',  'M',
-                                                  'A',  'S', 'K', '\r', '\n', 0x1a, '\n', 0};
+constexpr std::array<unsigned char, 16> kSealMagic = {0x89, 'S', 'P', 'L',  'A',  'S',  'H',  'M',
+                                                      'A',  'S', 'K', '\r', '\n', 0x1a, '\n', 0};
 
 // Offsets in the user block; everything between kReserved and kChecksum is zero.
 constexpr size_t kVersionAt = 16, kLengthAt = 24, kTreeHashAt = 32, kReservedAt = 48,
@@ -51,10 +51,12 @@ void StoreInt(UserBlock& block, size_t at, int64_t value) {
   for (size_t i = 0; i < 8; ++i) block[at + i] = static_cast<std::byte>(value >> (8 * i) & 0xff);
 }
 
-void StoreMagic(UserBlock& block) { std::memcpy(block.data(), kMagic.data(), kMagic.size()); }
+void StoreMagic(UserBlock& block) {
+  std::memcpy(block.data(), kSealMagic.data(), kSealMagic.size());
+}
 
 bool HasMagic(const UserBlock& block) {
-  return std::memcmp(block.data(), kMagic.data(), kMagic.size()) == 0;
+  return std::memcmp(block.data(), kSealMagic.data(), kSealMagic.size()) == 0;
 }
 
 Hash128 ChecksumOf(const UserBlock& block) {

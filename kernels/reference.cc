@@ -11,7 +11,50 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Where a pair stands, and its logit before and after the soft cap.
+// Where the elements [dim] of one position stand in a C-contiguous tensor.
+size_t At(const ConstTensor& tensor, int64_t b, int64_t head, int64_t i) {
+  return static_cast<size_t>(((b * tensor.heads + head) * tensor.length + i) * tensor.dim);
+}
+
+std::vector<double> Zeros(const ConstTensor& tensor) {
+  return std::vector<double>(
+      static_cast<size_t>(tensor.batch * tensor.heads * tensor.length * tensor.dim));
+}
+
+// A tensor in double, C-contiguous whatever it was.
+class Widened {
+ public:
+  explicit Widened(const ConstTensor& tensor) : tensor_(tensor), values_(Zeros(tensor)) {
+    size_t next = 0;
+    for (int64_t b = 0; b < tensor.batch; ++b) {
+      for (int64_t head = 0; head < tensor.heads; ++head) {
+        for (int64_t i = 0; i < tensor.length; ++i) {
+          for (int64_t d = 0; d < tensor.dim; ++d) values_[next++] = tensor.At(b, head, i, d);
+        }
+      }
+    }
+  }
+
+  const double* Row(int64_t b, int64_t head, int64_t i) const {
+    return values_.data() + At(tensor_, b, head, i);
+  }
+
+ private:
+  ConstTensor tensor_;
+  std::vector<double> values_;
+};
+
+double Dot(const double* a, const double* b, int64_t dim) {
+  double sum = 0;
+  for (int64_t d = 0; d < dim; ++d) sum += a[d] * b[d];
+  return sum;
+}
+
+void AddScaled(double scale, const double* row, int64_t dim, double* sum) {
+  for (int64_t d = 0; d < dim; ++d) sum[d] += scale * row[d];
+}
+
+// The logits of one query before and after the soft cap.
 struct Row {
   std::vector<double> uncapped, logits;  // [kv_len]; -inf: no such pair.
 };
@@ -19,20 +62,18 @@ struct Row {
 class Problem {
  public:
   Problem(const AttentionInputs& in, const VisiblePair& visible, const ReferenceOptions& options)
-      : in_(in), visible_(visible), options_(options) {}
+      : q(in.q), k(in.k), v(in.v), in_(in), visible_(visible), options_(options) {}
+
+  const Widened q, k, v;
 
   int64_t KvHead(int64_t head) const { return head / (in_.q.heads / in_.k.heads); }
 
-  Row LogitsOf(int64_t b, int64_t head, int64_t q) const {
+  Row LogitsOf(int64_t b, int64_t head, int64_t i) const {
     Row row;
     for (int64_t kv = 0; kv < in_.k.length; ++kv) {
-      double dot = 0;
-      for (int64_t d = 0; d < in_.q.dim; ++d) {
-        dot += static_cast<double>(in_.q.At(b, head, q, d)) *
-               static_cast<double>(in_.k.At(b, KvHead(head), kv, d));
-      }
+      const double dot = Dot(q.Row(b, head, i), k.Row(b, KvHead(head), kv), in_.q.dim);
       row.uncapped.push_back(dot);
-      row.logits.push_back(Sees(head, q, kv) ? Capped(dot)
+      row.logits.push_back(Sees(head, i, kv) ? Capped(dot)
                                              : options_.mask_value.value_or(-kInfinity));
     }
     return row;
@@ -51,12 +92,12 @@ class Problem {
   }
 
  private:
-  bool Sees(int64_t head, int64_t q, int64_t kv) const {
-    if (in_.segment_ids && in_.segment_ids->q[static_cast<size_t>(q)] !=
+  bool Sees(int64_t head, int64_t i, int64_t kv) const {
+    if (in_.segment_ids && in_.segment_ids->q[static_cast<size_t>(i)] !=
                                in_.segment_ids->kv[static_cast<size_t>(kv)]) {
       return false;
     }
-    return visible_(head, q, kv);
+    return visible_(head, i, kv);
   }
 
   double Capped(double dot) const {
@@ -94,9 +135,7 @@ ReferenceOutput ReferenceForward(const AttentionInputs& in, const VisiblePair& v
           if (logit == -kInfinity) continue;  // Not 0 * v: v may be infinite.
           const double weight = std::exp(logit - largest);
           sum += weight;
-          for (int64_t d = 0; d < in.v.dim; ++d) {
-            out[static_cast<size_t>(d)] += weight * in.v.At(b, problem.KvHead(head), kv, d);
-          }
+          AddScaled(weight, problem.v.Row(b, problem.KvHead(head), kv), in.v.dim, out.data());
         }
         for (double value : out) result.out.push_back(value / sum);
         result.logsumexp.push_back(largest + std::log(sum));
@@ -110,14 +149,8 @@ ReferenceGradients ReferenceBackward(const AttentionInputs& in, const VisiblePai
                                      const ReferenceOutput& forward, const ConstTensor& d_out,
                                      BackwardForm form, const ReferenceOptions& options) {
   const Problem problem(in, visible, options);
-  const auto at = [](const auto& tensor, int64_t b, int64_t head, int64_t i, int64_t d) {
-    return static_cast<size_t>(((b * tensor.heads + head) * tensor.length + i) * tensor.dim + d);
-  };
-  const auto zeros = [](const ConstTensor& tensor) {
-    return std::vector<double>(
-        static_cast<size_t>(tensor.batch * tensor.heads * tensor.length * tensor.dim));
-  };
-  ReferenceGradients result{zeros(in.q), zeros(in.k), zeros(in.v),
+  const Widened widened_d_out(d_out);
+  ReferenceGradients result{Zeros(in.q), Zeros(in.k), Zeros(in.v),
                             std::vector<double>(in.sinks.size())};
   for (int64_t b = 0; b < in.q.batch; ++b) {
     for (int64_t head = 0; head < in.q.heads; ++head) {
@@ -129,18 +162,17 @@ ReferenceGradients ReferenceBackward(const AttentionInputs& in, const VisiblePai
         const Row row = problem.LogitsOf(b, head, q);
         std::vector<double> p, dp;
         double out_do = 0, p_dp = 0;
+        const double* d_out_row = widened_d_out.Row(b, head, q);
         for (int64_t d = 0; d < in.v.dim; ++d) {
-          const double value = forward.out[at(d_out, b, head, q, d)];
-          if (value != 0) out_do += value * d_out.At(b, head, q, d);
+          const double value = forward.out[At(d_out, b, head, q) + static_cast<size_t>(d)];
+          if (value != 0) out_do += value * d_out_row[d];
         }
         for (int64_t kv = 0; kv < in.k.length; ++kv) {
           const double logit = row.logits[static_cast<size_t>(kv)];
           p.push_back(logit == -kInfinity ? 0 : std::exp(logit - logsumexp));
           dp.push_back(0);
           if (p.back() == 0) continue;
-          for (int64_t d = 0; d < in.v.dim; ++d) {
-            dp.back() += static_cast<double>(d_out.At(b, head, q, d)) * in.v.At(b, kv_head, kv, d);
-          }
+          dp.back() = Dot(d_out_row, problem.v.Row(b, kv_head, kv), in.v.dim);
           p_dp += p.back() * dp.back();
         }
         const double mean = form == BackwardForm::kFlash ? out_do : p_dp;
@@ -148,13 +180,9 @@ ReferenceGradients ReferenceBackward(const AttentionInputs& in, const VisiblePai
           const auto i = static_cast<size_t>(kv);
           if (p[i] == 0) continue;
           const double ds = (dp[i] - mean) * p[i] * problem.CapSlope(row.uncapped[i]);
-          for (int64_t d = 0; d < in.q.dim; ++d) {
-            result.dq[at(in.q, b, head, q, d)] += ds * in.k.At(b, kv_head, kv, d);
-            result.dk[at(in.k, b, kv_head, kv, d)] += ds * in.q.At(b, head, q, d);
-          }
-          for (int64_t d = 0; d < in.v.dim; ++d) {
-            result.dv[at(in.v, b, kv_head, kv, d)] += p[i] * d_out.At(b, head, q, d);
-          }
+          AddScaled(ds, problem.k.Row(b, kv_head, kv), in.q.dim, &result.dq[At(in.q, b, head, q)]);
+          AddScaled(ds, problem.q.Row(b, head, q), in.q.dim, &result.dk[At(in.k, b, kv_head, kv)]);
+          AddScaled(p[i], d_out_row, in.v.dim, &result.dv[At(in.v, b, kv_head, kv)]);
         }
         if (problem.has_sinks()) {
           // A sink is a logit whose value is 0: its own share times (0 - the row's mean).

@@ -38,7 +38,7 @@ bool HasReorder(const Mask& mask) {
       mask.node().expr);
 }
 
-Mask Combine(node::Op op, const Mask& left, const Mask& right) {
+Mask Join(node::Op op, const Mask& left, const Mask& right) {
   switch (op) {
     case node::Op::kAnd:
       return left & right;
@@ -58,7 +58,7 @@ Mask Rebuild(const Mask& mask) {
             return Rebuild(n.mask).Reorder(Positions::FromArray(Signed(n.q_positions)));
           },
           [](const node::Not& n) { return ~Rebuild(n.mask); },
-          [](const node::Binary& n) { return Combine(n.op, Rebuild(n.left), Rebuild(n.right)); },
+          [](const node::Binary& n) { return Join(n.op, Rebuild(n.left), Rebuild(n.right)); },
           [&](const auto&) { return mask; },
       },
       mask.node().expr);

@@ -6,11 +6,11 @@
 
 #include <algorithm>
 
+#include "splashmask/planner/certify/leaves.h"
+
 namespace splashmask::certify {
 
 namespace {
-
-int64_t WordsFor(int64_t cells) { return (cells + 63) / 64; }
 
 // Whether `matches(word, mask)` holds for each word of `bits` that overlaps [begin, end), where
 // mask has the bits in range.

@@ -30,8 +30,6 @@ Wide FloorMod(Wide a, Wide b) {
   return remainder < 0 ? remainder + b : remainder;
 }
 
-int64_t WordsFor(int64_t cells) { return (cells + 63) / 64; }
-
 // Sets bits [begin, end) of `out`, which holds at least `end` bits.
 void SetBits(int64_t begin, int64_t end, uint64_t* out) {
   if (begin >= end) return;

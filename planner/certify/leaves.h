@@ -10,6 +10,9 @@
 
 namespace splashmask::certify {
 
+/// Words that hold `cells` cells.
+inline int64_t WordsFor(int64_t cells) { return (cells + 63) / 64; }
+
 /// Evaluates one leaf. Immutable, so threads share it.
 class Leaf {
  public:

@@ -21,8 +21,6 @@ namespace splashmask {
 
 namespace {
 
-constexpr int32_t kNone = -1;  // No partial block, and tokamax's padding.
-
 // The longest of the lists decides how long all are; each line has its place in its shard's part.
 class Builder {
  public:

@@ -13,10 +13,6 @@ namespace splashmask {
 
 namespace {
 
-[[noreturn]] void Invalid(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, "[compile] " + message);
-}
-
 // ": nearest are 250 and 500", the divisors of `length` on either side of `value`.
 std::string NearestDivisors(int64_t value, int64_t length) {
   if (length > int64_t{1} << 48) return "";  // The search takes the square root of it.
@@ -35,15 +31,16 @@ std::string NearestDivisors(int64_t value, int64_t length) {
 
 }  // namespace
 
+void Expected(std::string_view op, const std::string& what) {
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("[{}] expected {}", op, what));
+}
+
 void CheckDivides(std::string_view op, const std::string& name, int64_t value,
                   const std::string& of, int64_t length) {
-  const auto invalid = [&](const std::string& message) {
-    throw Error(ErrorCode::kInvalidArgument, fmt::format("[{}] expected {}", op, message));
-  };
-  if (value < 1) invalid(fmt::format("{} of at least 1, got {}", name, value));
+  if (value < 1) Expected(op, fmt::format("{} of at least 1, got {}", name, value));
   if (length % value != 0) {
-    invalid(fmt::format("{} ({}) to divide {} ({}){}", name, value, of, length,
-                        NearestDivisors(value, length)));
+    Expected(op, fmt::format("{} ({}) to divide {} ({}){}", name, value, of, length,
+                             NearestDivisors(value, length)));
   }
 }
 
@@ -83,10 +80,10 @@ void CheckPass(Shape shape, int64_t num_heads, BlockShape block, const PlanOptio
 
 void CheckOptions(const MultiHeadMask& mask, const CompileOptions& options) {
   if (options.dq && options.plan.use_fused_bwd_kernel) {
-    Invalid("expected no block shape for dq with use_fused_bwd_kernel, which has no dq pass");
+    Expected("compile", "no block shape for dq with use_fused_bwd_kernel, which has no dq pass");
   }
   if (options.threads < 0) {
-    Invalid(fmt::format("expected threads of at least 0, got {}", options.threads));
+    Expected("compile", fmt::format("threads of at least 0, got {}", options.threads));
   }
   const auto check = [&](const std::optional<BlockShape>& block, const char* suffix, bool shrink) {
     if (!block) return;

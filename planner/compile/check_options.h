@@ -10,6 +10,9 @@
 
 namespace splashmask {
 
+/// Throws kInvalidArgument: "[op] expected what".
+[[noreturn]] void Expected(std::string_view op, const std::string& what);
+
 /// Throws kInvalidArgument, naming the nearest values that would do, and kTooLarge when even the
 /// smallest tables would not fit in memory.
 void CheckOptions(const MultiHeadMask& mask, const CompileOptions& options);

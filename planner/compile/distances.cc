@@ -10,17 +10,13 @@
 
 #include "splashmask/masks/analysis/band.h"
 #include "splashmask/masks/analysis/bits.h"
-#include "splashmask/masks/error.h"
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/planner/compile/check_options.h"
 
 namespace splashmask {
 
 namespace {
-
-[[noreturn]] void Invalid(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, "[compile_packed] expected " + message);
-}
 
 [[noreturn]] void RefuseLeaf(const Mask& leaf) {
   std::string way_out;
@@ -30,10 +26,11 @@ namespace {
              std::holds_alternative<node::Segments>(leaf.node().expr)) {
     way_out = ": documents belong in the ids";
   }
-  Invalid(fmt::format(
-      "a mask that depends on q - kv alone (full, causal, local, stride and their combinations), "
-      "as positions count from the start of the whole sequence; got {}{}",
-      ToString(leaf), way_out));
+  Expected("compile_packed",
+           fmt::format("a mask that depends on q - kv alone (full, causal, local, stride and their "
+                       "combinations), "
+                       "as positions count from the start of the whole sequence; got {}{}",
+                       ToString(leaf), way_out));
 }
 
 // The distances of masks of one length, as bits: bit 0 is the lowest, -(length - 1).
@@ -191,18 +188,19 @@ void Append(const Mask& mask, const DistanceBits& bits, Distances* distances) {
 Distances AttendedDistances(const Mask& mask) {
   const Shape shape = mask.shape();
   if (shape.q_len != shape.kv_len) {
-    Invalid(fmt::format("a square mask, as q and kv are the same tokens, got {} x {}", shape.q_len,
-                        shape.kv_len));
+    Expected("compile_packed",
+             fmt::format("a square mask, as q and kv are the same tokens, got {} x {}", shape.q_len,
+                         shape.kv_len));
   }
   Distances distances;
   Append(mask, DistanceBits(shape.q_len), &distances);
   const bool sees_itself = std::any_of(distances.begin(), distances.end(),
                                        [](const Progression& p) { return p.Meets(0, 0); });
   if (!sees_itself) {
-    Invalid(fmt::format(
-        "a mask in which every token sees itself, or a row might see nothing and become NaN; got "
-        "{}",
-        ToString(mask)));
+    Expected("compile_packed", fmt::format("a mask in which every token sees itself, or a row "
+                                           "might see nothing and become NaN; got "
+                                           "{}",
+                                           ToString(mask)));
   }
   return distances;
 }

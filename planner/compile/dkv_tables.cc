@@ -10,8 +10,6 @@ namespace splashmask {
 
 namespace {
 
-constexpr int32_t kNone = -1;
-
 // The walk of one head shard over one q shard. The kernel goes down a column of one head, then of
 // the next head, then to the next column; all "next" entries follow from what comes first in each
 // column of each head.

@@ -11,8 +11,6 @@ namespace splashmask {
 
 namespace {
 
-constexpr int32_t kNone = -1;
-
 int64_t VisibleBlocks(const BlockGrid& grid, int64_t row) {
   int64_t count = 0;
   for (const auto& run : grid.row(row)) count += run.end - run.begin;

@@ -6,14 +6,13 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "splashmask/masks/error.h"
 #include "splashmask/planner/compile/check_options.h"
+#include "splashmask/planner/compile/computable.h"
 #include "splashmask/planner/compile/distances.h"
 #include "splashmask/planner/compile/packed_blocks.h"
 #include "splashmask/planner/compile/packed_documents.h"
@@ -28,32 +27,30 @@ namespace {
 
 constexpr std::string_view kOp = "compile_packed";
 
-[[noreturn]] void Invalid(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, fmt::format("[{}] expected {}", kOp, message));
-}
-
 BlockShape DkvBlock(const PackedOptions& options) { return options.dkv.value_or(options.fwd); }
 
 void CheckInput(const SegmentIds& segment_ids, const Mask& mask, const PackedOptions& options) {
   const int64_t length = segment_ids.length;
   if (segment_ids.batch < 1 || length < 1) {
-    Invalid(fmt::format("at least one sequence of at least one token, got segment_ids of {} x {}",
-                        segment_ids.batch, length));
+    Expected(kOp,
+             fmt::format("at least one sequence of at least one token, got segment_ids of {} x {}",
+                         segment_ids.batch, length));
   }
   if (length > std::numeric_limits<int32_t>::max()) {
-    Invalid(fmt::format("at most {} tokens a sequence, as positions are int32; got {}",
-                        std::numeric_limits<int32_t>::max(), length));
+    Expected(kOp, fmt::format("at most {} tokens a sequence, as positions are int32; got {}",
+                              std::numeric_limits<int32_t>::max(), length));
   }
   if (mask.shape() != Shape{length, length}) {
-    Invalid(fmt::format("a mask of {} x {}, the length of the sequences, got {} x {}", length,
-                        length, mask.shape().q_len, mask.shape().kv_len));
+    Expected(kOp, fmt::format("a mask of {} x {}, the length of the sequences, got {} x {}", length,
+                              length, mask.shape().q_len, mask.shape().kv_len));
   }
   const std::string of = "the sequence length";
   CheckDivides(kOp, "block_q", options.fwd.q, of, length);
   CheckDivides(kOp, "block_kv", options.fwd.kv, of, length);
   CheckDivides(kOp, "block_q_dkv", DkvBlock(options).q, of, length);
   CheckDivides(kOp, "block_kv_dkv", DkvBlock(options).kv, of, length);
-  if (options.threads < 0) Invalid(fmt::format("threads of at least 0, got {}", options.threads));
+  if (options.threads < 0)
+    Expected(kOp, fmt::format("threads of at least 0, got {}", options.threads));
 }
 
 // The given size of shrunk tables, or the one that the mask alone needs.
@@ -61,7 +58,8 @@ int64_t ShrunkSize(const char* name, const std::optional<int64_t>& given, int64_
                    int64_t by_mask) {
   if (!given) return by_mask;
   if (*given < 1 || *given > blocks) {
-    Invalid(fmt::format("{} between 1 and the {} blocks there are, got {}", name, blocks, *given));
+    Expected(kOp,
+             fmt::format("{} between 1 and the {} blocks there are, got {}", name, blocks, *given));
   }
   return *given;
 }
@@ -94,7 +92,8 @@ PackedPass MakeDkv(const PackedOptions& options, int64_t batch, int64_t length,
   const BlockShape block = DkvBlock(options);
   const int64_t rows = length / block.q, columns = length / block.kv;
   if (options.use_fused_bwd_kernel && options.height) {
-    Invalid(
+    Expected(
+        kOp,
         fmt::format("no height with use_fused_bwd_kernel, whose dkv tables are not shrunk; got {}",
                     *options.height));
   }
@@ -106,12 +105,6 @@ PackedPass MakeDkv(const PackedOptions& options, int64_t batch, int64_t length,
   }
   const int64_t height = ShrunkSize("a height", options.height, rows, by_mask);
   return MakePass(block, {batch, height, columns}, rows, options.downcast_smem_data);
-}
-
-Array RowNumbers(int64_t length) {
-  std::vector<int32_t> positions(static_cast<size_t>(length));
-  std::iota(positions.begin(), positions.end(), 0);
-  return Array::FromVector(positions);
 }
 
 // Compiles the sequences of one batch, each on whichever thread takes it.
@@ -171,11 +164,11 @@ class BatchCompiler {
     const auto first = std::ranges::find_if(
         needs_, [&](int64_t n) { return n > given; }, size);
     if (first == needs_.end()) return;
-    Invalid(
-        fmt::format("a {} that every sequence fits in, got {}: sequence {} needs {}, and the "
-                    "whole batch {}",
-                    name, given, first - needs_.begin(), *first.*size,
-                    std::ranges::max(needs_, {}, size).*size));
+    Expected(kOp,
+             fmt::format("a {} that every sequence fits in, got {}: sequence {} needs {}, and the "
+                         "whole batch {}",
+                         name, given, first - needs_.begin(), *first.*size,
+                         std::ranges::max(needs_, {}, size).*size));
   }
 
   const SegmentIds& segment_ids_;

@@ -13,6 +13,8 @@
 
 namespace splashmask {
 
+inline constexpr int32_t kNone = -1;  ///< No block: what a walk has not found, and padding.
+
 /// What the tables of one pass are made from.
 struct TableInputs {
   const HeadMasks& heads;

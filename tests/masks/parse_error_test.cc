@@ -7,11 +7,11 @@
 namespace splashmask {
 namespace {
 
-constexpr Shape kShape{12, 12};
+constexpr Shape kOfText{12, 12};
 
 void ExpectSyntax(const std::string& text, const std::string& message) {
   SCOPED_TRACE(text);
-  ExpectError(ErrorCode::kSyntax, "[parse] " + message, [&] { ParseMultiHeadMask(text, kShape); });
+  ExpectError(ErrorCode::kSyntax, "[parse] " + message, [&] { ParseMultiHeadMask(text, kOfText); });
 }
 
 TEST(ParseErrorTest, PointsAtTheColumn) {
@@ -136,7 +136,7 @@ TEST(ParseErrorTest, ChecksListsOfHeads) {
                "expected ',' or ']' in a list of heads, got 'full' at column "
                "11\n  [causal() full()]\n            ^");
   ExpectError(ErrorCode::kInvalidArgument, "[parse] expected 3 heads, but the list has 2",
-              [] { ParseMultiHeadMask("[causal() * 2]", kShape, 3); });
+              [] { ParseMultiHeadMask("[causal() * 2]", kOfText, 3); });
 }
 
 TEST(ParseErrorTest, PassesOnWhatFactoriesAndResolversThrow) {
@@ -144,22 +144,22 @@ TEST(ParseErrorTest, PassesOnWhatFactoriesAndResolversThrow) {
               "[mask] expected chunk of at least 1, got 0 at column 12\n"
               "  causal() & chunked_causal(0)\n"
               "             ^",
-              [] { ParseMask("causal() & chunked_causal(0)", kShape); });
+              [] { ParseMask("causal() & chunked_causal(0)", kOfText); });
   ExpectError(ErrorCode::kNotFound,
               "[parse] expected no array here, got \"x.npy\" at column 1\n"
               "  dense(\"x.npy\")\n"
               "  ^",
-              [] { ParseMask("dense(\"x.npy\")", kShape); });
+              [] { ParseMask("dense(\"x.npy\")", kOfText); });
   ExpectError(ErrorCode::kInvalidArgument,
               "[mask] expected zigzag(n) with 2n to divide q_len (12), got n = 5 at column 1\n"
               "  reorder(causal(), q=zigzag(5))\n"
               "  ^",
-              [] { ParseMask("reorder(causal(), q=zigzag(5))", kShape); });
+              [] { ParseMask("reorder(causal(), q=zigzag(5))", kOfText); });
   const std::string deep = std::string(100000, '~') + "causal()";
   ExpectErrorBegins(ErrorCode::kInvalidArgument,
                     "[mask] expected an expression at most 2000 operators deep; combine it in a "
                     "balanced way at column ",
-                    [&] { ParseMask(deep, kShape); });
+                    [&] { ParseMask(deep, kOfText); });
 }
 
 }  // namespace

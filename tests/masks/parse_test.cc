@@ -12,37 +12,37 @@
 namespace splashmask {
 namespace {
 
-constexpr Shape kShape{12, 12};
+constexpr Shape kSquare{12, 12};
 
-Mask Parse(const std::string& text) { return ParseMask(text, kShape); }
+Mask Parse(const std::string& text) { return ParseMask(text, kSquare); }
 
 TEST(ParseTest, EveryCallMakesItsMask) {
-  EXPECT_EQ(Mask::Full(kShape), Parse("full()"));
-  EXPECT_EQ(Mask::Empty(kShape), Parse("empty()"));
-  EXPECT_EQ(Mask::Causal(kShape), Parse("causal()"));
-  EXPECT_EQ(Mask::Causal(kShape, -3), Parse("causal(-3)"));
-  EXPECT_EQ(Mask::Causal(kShape, 3), Parse("causal(offset=3)"));
-  EXPECT_EQ(Mask::Local(kShape, 2, 1), Parse("local(2, 1)"));
-  EXPECT_EQ(Mask::Local(kShape, {}, -1, 5), Parse("local(none, -1, 5)"));
-  EXPECT_EQ(Mask::Local(kShape, 4, {}, 5), Parse("local(offset=5, right=None, left=4)"));
-  EXPECT_EQ(Mask::ChunkedCausal(kShape, 4), Parse("chunked_causal(4)"));
-  EXPECT_EQ(Mask::Prefix(kShape, 3), Parse("prefix(n=3)"));
-  EXPECT_EQ(Mask::QRange(kShape, 1, 5), Parse("q_range(1, 5)"));
-  EXPECT_EQ(Mask::KvRange(kShape, 1, 5), Parse("kv_range(1, b=5)"));
-  EXPECT_EQ(Mask::Stride(kShape, 3), Parse("stride(3)"));
-  EXPECT_EQ(Mask::Stride(kShape, 3, 2), Parse("stride(3, phase=2)"));
-  EXPECT_EQ(Mask::Documents(kShape, {5, 0, 7}), Parse("documents([5, 0, 7])"));
-  EXPECT_EQ(Mask::Documents(kShape, std::vector<int64_t>{}), Parse("documents([])"));
-  EXPECT_EQ(Mask::Causal(kShape).Reorder(Positions::Zigzag(3)),
+  EXPECT_EQ(Mask::Full(kSquare), Parse("full()"));
+  EXPECT_EQ(Mask::Empty(kSquare), Parse("empty()"));
+  EXPECT_EQ(Mask::Causal(kSquare), Parse("causal()"));
+  EXPECT_EQ(Mask::Causal(kSquare, -3), Parse("causal(-3)"));
+  EXPECT_EQ(Mask::Causal(kSquare, 3), Parse("causal(offset=3)"));
+  EXPECT_EQ(Mask::Local(kSquare, 2, 1), Parse("local(2, 1)"));
+  EXPECT_EQ(Mask::Local(kSquare, {}, -1, 5), Parse("local(none, -1, 5)"));
+  EXPECT_EQ(Mask::Local(kSquare, 4, {}, 5), Parse("local(offset=5, right=None, left=4)"));
+  EXPECT_EQ(Mask::ChunkedCausal(kSquare, 4), Parse("chunked_causal(4)"));
+  EXPECT_EQ(Mask::Prefix(kSquare, 3), Parse("prefix(n=3)"));
+  EXPECT_EQ(Mask::QRange(kSquare, 1, 5), Parse("q_range(1, 5)"));
+  EXPECT_EQ(Mask::KvRange(kSquare, 1, 5), Parse("kv_range(1, b=5)"));
+  EXPECT_EQ(Mask::Stride(kSquare, 3), Parse("stride(3)"));
+  EXPECT_EQ(Mask::Stride(kSquare, 3, 2), Parse("stride(3, phase=2)"));
+  EXPECT_EQ(Mask::Documents(kSquare, {5, 0, 7}), Parse("documents([5, 0, 7])"));
+  EXPECT_EQ(Mask::Documents(kSquare, std::vector<int64_t>{}), Parse("documents([])"));
+  EXPECT_EQ(Mask::Causal(kSquare).Reorder(Positions::Zigzag(3)),
             Parse("reorder(causal(), q=zigzag(3))"));
-  EXPECT_EQ(Mask::Causal(kShape).Reorder(Positions::Striped(4)),
+  EXPECT_EQ(Mask::Causal(kSquare).Reorder(Positions::Striped(4)),
             Parse("reorder(causal(), q=striped(4))"));
-  EXPECT_EQ(Mask::Causal(kShape, 9223372036854775807), Parse("causal(9_223_372036854775807)"));
-  EXPECT_EQ(Mask::Causal(kShape, INT64_MIN), Parse("causal(-9223372036854775808)"));
+  EXPECT_EQ(Mask::Causal(kSquare, 9223372036854775807), Parse("causal(9_223_372036854775807)"));
+  EXPECT_EQ(Mask::Causal(kSquare, INT64_MIN), Parse("causal(-9223372036854775808)"));
 }
 
 TEST(ParseTest, OperatorsHavePythonsPrecedence) {
-  const Mask a = Mask::Causal(kShape), b = Mask::Prefix(kShape, 2), c = Mask::Stride(kShape, 2);
+  const Mask a = Mask::Causal(kSquare), b = Mask::Prefix(kSquare, 2), c = Mask::Stride(kSquare, 2);
   EXPECT_EQ(a | (b & c), Parse("causal() | prefix(2) & stride(2)"));
   EXPECT_EQ((a & b) | c, Parse("causal() & prefix(2) | stride(2)"));
   EXPECT_EQ(a | (b ^ c), Parse("causal() | prefix(2) ^ stride(2)"));
@@ -59,13 +59,13 @@ TEST(ParseTest, OperatorsHavePythonsPrecedence) {
 }
 
 TEST(ParseTest, ListsGiveOneMaskAHead) {
-  const Mask a = Mask::Causal(kShape), b = Mask::Prefix(kShape, 2);
-  EXPECT_EQ(MultiHeadMask({a, a, b}), ParseMultiHeadMask("[causal() * 2, prefix(2)]", kShape));
+  const Mask a = Mask::Causal(kSquare), b = Mask::Prefix(kSquare, 2);
+  EXPECT_EQ(MultiHeadMask({a, a, b}), ParseMultiHeadMask("[causal() * 2, prefix(2)]", kSquare));
   EXPECT_EQ(MultiHeadMask({a & b, a & b}),
-            ParseMultiHeadMask("[(causal() & prefix(2)) * 2,]", kShape));
-  EXPECT_EQ(MultiHeadMask({~a, ~a}), ParseMultiHeadMask("[~causal() * 2]", kShape, 2));
-  EXPECT_EQ(MultiHeadMask(a, 4), ParseMultiHeadMask("causal()", kShape, 4));
-  EXPECT_EQ(MultiHeadMask(a, 1), ParseMultiHeadMask("causal()", kShape));
+            ParseMultiHeadMask("[(causal() & prefix(2)) * 2,]", kSquare));
+  EXPECT_EQ(MultiHeadMask({~a, ~a}), ParseMultiHeadMask("[~causal() * 2]", kSquare, 2));
+  EXPECT_EQ(MultiHeadMask(a, 4), ParseMultiHeadMask("causal()", kSquare, 4));
+  EXPECT_EQ(MultiHeadMask(a, 1), ParseMultiHeadMask("causal()", kSquare));
 }
 
 TEST(ParseTest, PrintsMinimalParenthesesAndNoDefaults) {
@@ -96,10 +96,10 @@ TEST(ParseTest, PrintsMinimalParenthesesAndNoDefaults) {
   }
   for (const char* text : {"[causal()]", "[causal() * 8]", "[causal() * 2, prefix(2)]",
                            "[(causal() & full()) * 3, ~causal() * 2, causal() & full()]"}) {
-    EXPECT_EQ(text, ToString(ParseMultiHeadMask(text, kShape)));
+    EXPECT_EQ(text, ToString(ParseMultiHeadMask(text, kSquare)));
   }
   EXPECT_EQ("[(causal() - full()) * 2]",
-            ToString(MultiHeadMask(Mask::Causal(kShape) - Mask::Full(kShape), 2)));
+            ToString(MultiHeadMask(Mask::Causal(kSquare) - Mask::Full(kSquare), 2)));
 }
 
 TEST(ParseTest, ArraysComeFromTheResolverUnderTheirNames) {
@@ -110,13 +110,13 @@ TEST(ParseTest, ArraysComeFromTheResolverUnderTheirNames) {
     return Array::FromVector(ids);
   };
   const char* text = R"(segments("a \"b\" \\.npy", pad=3) | segments("q", "kv"))";
-  const Mask mask = ParseMask(text, kShape, resolve);
+  const Mask mask = ParseMask(text, kSquare, resolve);
   EXPECT_EQ((std::vector<std::string>{"a \"b\" \\.npy", "q", "kv"}), asked);
   EXPECT_EQ(text, ToString(mask));
   const std::string name = Array::FromVector(ids).Digest();
   EXPECT_EQ("segments(\"" + name + "\", pad=3) | segments(\"" + name + "\")", CanonicalText(mask));
-  EXPECT_EQ(mask, ParseMask(CanonicalText(mask), kShape, resolve));
-  EXPECT_EQ(mask, ParseMask("segments('a', pad=3) | segments(\"b\", 'b')", kShape, resolve));
+  EXPECT_EQ(mask, ParseMask(CanonicalText(mask), kSquare, resolve));
+  EXPECT_EQ(mask, ParseMask("segments('a', pad=3) | segments(\"b\", 'b')", kSquare, resolve));
 }
 
 TEST(ParseTest, EveryPrintedExpressionParsesBackToItself) {
@@ -137,7 +137,7 @@ TEST(ParseTest, EveryPrintedExpressionParsesBackToItself) {
 
 TEST(ParseTest, AHundredThousandParenthesesAreFine) {
   const std::string open(100000, '('), close(100000, ')');
-  EXPECT_EQ(Mask::Causal(kShape), Parse(open + "causal()" + close));
+  EXPECT_EQ(Mask::Causal(kSquare), Parse(open + "causal()" + close));
 }
 
 }  // namespace

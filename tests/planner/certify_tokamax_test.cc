@@ -131,7 +131,7 @@ TEST(CertifyTokamaxTest, StopsWhenToldAndTellsHowFar) {
 
 // ---- Alterations.
 
-std::vector<Plan> PlansToAlter() {
+std::vector<Plan> TokamaxPlansToAlter() {
   const Shape shape{12, 24};
   const Mask triangle = ~Mask::Causal(shape, -3);
   const Mask late = Mask::Causal(shape, 5) & Mask::QRange(shape, 5, 12);
@@ -156,7 +156,7 @@ Array WithEntry(const Array& array, int64_t index, int64_t value) {
 TEST(CertifyTokamaxTest, EveryListEntry) {
   int64_t tried = 0, padding = 0;
   std::set<std::string> names;
-  for (Plan& plan : PlansToAlter()) {
+  for (Plan& plan : TokamaxPlansToAlter()) {
     for (Pass pass : kTokamaxPasses) {
       for (const NamedList& named : kLists) {
         std::optional<Array>& list = plan.tokamax_pass(pass)->info.*named.field;
@@ -202,7 +202,7 @@ TEST(CertifyTokamaxTest, EveryListEntry) {
 
 TEST(CertifyTokamaxTest, EveryPartialBit) {
   uint64_t tried = 0;
-  for (Plan& plan : PlansToAlter()) {
+  for (Plan& plan : TokamaxPlansToAlter()) {
     for (Pass pass : kTokamaxPasses) {
       std::optional<PartialMaskBlocks>& blocks = plan.tokamax_pass(pass)->info.partial_mask_blocks;
       if (!blocks) continue;

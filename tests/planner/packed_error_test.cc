@@ -12,7 +12,7 @@
 namespace splashmask {
 namespace {
 
-PackedOptions Blocks(BlockShape block) {
+PackedOptions FwdBlocks(BlockShape block) {
   PackedOptions options;
   options.fwd = block;
   return options;
@@ -24,7 +24,7 @@ TEST(PackedErrorTest, OverflowNamesTheSequenceAndItsNeed) {
   ids.insert(ids.end(), 16, 3);                               // Sequence 1: 8 blocks.
   for (int i = 0; i < 16; ++i) ids.push_back(i < 6 ? 1 : 2);  // Sequence 2: 5 blocks.
   const Mask mask = Mask::Causal({16, 16});
-  PackedOptions options = Blocks({2, 2});
+  PackedOptions options = FwdBlocks({2, 2});
   options.width = 4;
   const auto compile = [&] { CompilePacked({ids.data(), 3, 16}, mask, options); };
   ExpectError(ErrorCode::kInvalidArgument,
@@ -49,7 +49,7 @@ TEST(PackedErrorTest, RefusesWhatItCannotDo) {
       CompilePacked({ids.data(), batch, length}, ParseMask(text, {8, 8}), options);
     });
   };
-  const PackedOptions good = Blocks({2, 2});
+  const PackedOptions good = FwdBlocks({2, 2});
   const std::string invariant =
       "a mask that depends on q - kv alone (full, causal, local, stride and their combinations), "
       "as positions count from the start of the whole sequence; got ";
@@ -68,8 +68,8 @@ TEST(PackedErrorTest, RefusesWhatItCannotDo) {
   refuses(itself + "stride(4, 1)", "stride(4, 1)", good);
 
   refuses("block_q (3) to divide the sequence length (8): nearest are 2 and 4", "causal()",
-          Blocks({3, 2}));
-  refuses("block_kv of at least 1, got 0", "causal()", Blocks({2, 0}));
+          FwdBlocks({3, 2}));
+  refuses("block_kv of at least 1, got 0", "causal()", FwdBlocks({2, 0}));
   PackedOptions options = good;
   options.dkv = BlockShape{4, 16};
   refuses("block_kv_dkv (16) to divide the sequence length (8): nearest is 8", "causal()", options);

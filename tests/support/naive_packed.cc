@@ -10,16 +10,16 @@ namespace splashmask {
 
 namespace {
 
-using Grid = std::vector<std::vector<int32_t>>;  // [row][column]
+using Plane = std::vector<std::vector<int32_t>>;  // [row][column]
 
-Grid Zeros(int64_t rows, int64_t columns) {
-  return Grid(static_cast<size_t>(rows), std::vector<int32_t>(static_cast<size_t>(columns)));
+Plane Zeros(int64_t rows, int64_t columns) {
+  return Plane(static_cast<size_t>(rows), std::vector<int32_t>(static_cast<size_t>(columns)));
 }
 
 // 1 for the blocks to visit: those with a visible pair of a document, or a padded diagonal cell.
-Grid BlockMask(const std::vector<uint8_t>& cells, const int32_t* ids, int64_t length,
-               BlockShape block, std::optional<int32_t> pad) {
-  Grid mask = Zeros(length / block.q, length / block.kv);
+Plane BlockMask(const std::vector<uint8_t>& cells, const int32_t* ids, int64_t length,
+                BlockShape block, std::optional<int32_t> pad) {
+  Plane mask = Zeros(length / block.q, length / block.kv);
   for (int64_t q = 0; q < length; ++q) {
     for (int64_t kv = 0; kv < length; ++kv) {
       const bool visible = cells[q * length + kv] != 0 && ids[q] == ids[kv];
@@ -30,7 +30,7 @@ Grid BlockMask(const std::vector<uint8_t>& cells, const int32_t* ids, int64_t le
 }
 
 // JAX's data_next of an unshrunk grid: the next visible block of a walk, which wraps around.
-Grid WholeNext(const Grid& mask, bool is_dkv) {
+Plane WholeNext(const Plane& mask, bool is_dkv) {
   struct Step {
     size_t row, column;
   };
@@ -42,7 +42,7 @@ Grid WholeNext(const Grid& mask, bool is_dkv) {
     std::stable_sort(walk.begin(), walk.end(),
                      [](const Step& a, const Step& b) { return a.column < b.column; });
   }
-  Grid next = mask;
+  Plane next = mask;
   for (size_t i = 0; i < walk.size(); ++i) {
     size_t to = i;
     while (mask[walk[to].row][walk[to].column] == 0) to = (to + 1) % walk.size();
@@ -53,8 +53,8 @@ Grid WholeNext(const Grid& mask, bool is_dkv) {
 }
 
 // Of the entries of `grid` in a row, those that `mask` names, then zeros.
-Grid ShrinkRows(const Grid& grid, const Grid& mask, int64_t width) {
-  Grid shrunk = Zeros(static_cast<int64_t>(grid.size()), width);
+Plane ShrinkRows(const Plane& grid, const Plane& mask, int64_t width) {
+  Plane shrunk = Zeros(static_cast<int64_t>(grid.size()), width);
   for (size_t row = 0; row < grid.size(); ++row) {
     size_t at = 0;
     for (size_t column = 0; column < grid[row].size(); ++column) {
@@ -65,8 +65,8 @@ Grid ShrinkRows(const Grid& grid, const Grid& mask, int64_t width) {
 }
 
 // The same for columns, with the zeros at the top.
-Grid ShrinkColumns(const Grid& grid, const Grid& mask, int64_t height) {
-  Grid shrunk = Zeros(height, static_cast<int64_t>(grid[0].size()));
+Plane ShrinkColumns(const Plane& grid, const Plane& mask, int64_t height) {
+  Plane shrunk = Zeros(height, static_cast<int64_t>(grid[0].size()));
   for (size_t column = 0; column < grid[0].size(); ++column) {
     int64_t at = height;
     for (size_t row = grid.size(); row-- > 0;) {
@@ -76,7 +76,7 @@ Grid ShrinkColumns(const Grid& grid, const Grid& mask, int64_t height) {
   return shrunk;
 }
 
-int64_t Longest(const Grid& mask, bool is_dkv) {
+int64_t Longest(const Plane& mask, bool is_dkv) {
   int64_t longest = 0;
   const size_t lines = is_dkv ? mask[0].size() : mask.size();
   const size_t entries = is_dkv ? mask.size() : mask[0].size();
@@ -88,9 +88,10 @@ int64_t Longest(const Grid& mask, bool is_dkv) {
   return longest;
 }
 
-class NaivePass {
+class NaivePackedPass {
  public:
-  NaivePass(const SegmentIds& ids, const Mask& mask, const PackedOptions& options, bool is_dkv)
+  NaivePackedPass(const SegmentIds& ids, const Mask& mask, const PackedOptions& options,
+                  bool is_dkv)
       : is_dkv_(is_dkv),
         shrink_(!is_dkv || !options.use_fused_bwd_kernel),
         block_(is_dkv ? options.dkv.value_or(options.fwd) : options.fwd),
@@ -109,7 +110,7 @@ class NaivePass {
   std::optional<std::string> Overflow() const {
     if (!given_ || !shrink_) return std::nullopt;
     std::vector<int64_t> needs;
-    for (const Grid& mask : masks_) needs.push_back(Longest(mask, is_dkv_));
+    for (const Plane& mask : masks_) needs.push_back(Longest(mask, is_dkv_));
     const auto first =
         std::find_if(needs.begin(), needs.end(), [&](int64_t n) { return n > *given_; });
     if (first == needs.end()) return std::nullopt;
@@ -133,9 +134,9 @@ class NaivePass {
     PackedPass pass{block_, Table(dtype, shape),
                     Table(downcast_ ? DType::kInt8 : DType::kInt32, shape)};
     for (size_t i = 0; i < masks_.size(); ++i) {
-      const Grid& mask = masks_[i];
-      const Grid next = WholeNext(mask, is_dkv_);
-      const auto shrink = [&](const Grid& grid) {
+      const Plane& mask = masks_[i];
+      const Plane next = WholeNext(mask, is_dkv_);
+      const auto shrink = [&](const Plane& grid) {
         if (!shrink_) return grid;
         return is_dkv_ ? ShrinkColumns(grid, mask, rows) : ShrinkRows(grid, mask, columns);
       };
@@ -146,7 +147,7 @@ class NaivePass {
   }
 
  private:
-  static void Store(const Grid& grid, size_t sequence, Table& table) {
+  static void Store(const Plane& grid, size_t sequence, Table& table) {
     auto at = static_cast<int64_t>(sequence) * table.shape()[1] * table.shape()[2];
     for (const auto& row : grid) {
       for (int32_t entry : row) table.Set(at++, entry);
@@ -159,7 +160,7 @@ class NaivePass {
   const std::optional<int64_t> given_;
   const bool downcast_;
   int64_t by_mask_ = 0;
-  std::vector<Grid> masks_;  // One a sequence.
+  std::vector<Plane> masks_;  // One a sequence.
 };
 
 }  // namespace
@@ -173,7 +174,8 @@ bool SeesItself(const Mask& mask) {
 
 NaivePacked NaiveCompilePacked(const SegmentIds& segment_ids, const Mask& mask,
                                const PackedOptions& options) {
-  const NaivePass fwd(segment_ids, mask, options, false), dkv(segment_ids, mask, options, true);
+  const NaivePackedPass fwd(segment_ids, mask, options, false),
+      dkv(segment_ids, mask, options, true);
   if (const auto overflow = fwd.Overflow()) return {std::nullopt, overflow};
   if (const auto overflow = dkv.Overflow()) return {std::nullopt, overflow};
   std::vector<int32_t> positions;
