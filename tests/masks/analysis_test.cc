@@ -180,7 +180,7 @@ TEST(AnalysisTest, OrdersOfEveryStep) {
       positions.push_back(((r % 6) * step % 12 + 12) % 12 + (r >= 6 ? 100 * (step % 2) : 0));
     }
     const Positions q = Positions::FromArray(Array::FromVector(positions));
-    for (size_t i = 0; i < masks.size(); i += 7) {
+    for (size_t i = 0; i < masks.size(); i += 7 * 8 / SampleSize(8)) {
       CheckMask(masks[i].Reorder(q), &checked);
       if (HasFatalFailure()) return;
     }
