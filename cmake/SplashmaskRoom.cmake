@@ -9,13 +9,15 @@ function(splashmask_link_room room)
        SYMBOLIC)
 endfunction()
 
-# splashmask_library(name SOURCES ... HEADERS ... DEPS ... PRIVATE_DEPS ...)
+# splashmask_library(name SOURCES ... DISPATCHED ... HEADERS ... DEPS ... PRIVATE_DEPS ...)
 # makes splashmask_<name> with the alias splashmask::<name>. HEADERS are the public ones, written as
 # they are included ("masks/mask.h"); every other header stays private and is not installed.
+# DISPATCHED are the sources that Highway compiles once for each of its targets.
 function(splashmask_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;DISPATCHED;HEADERS;DEPS;PRIVATE_DEPS" ${ARGN})
   set(target splashmask_${name})
-  add_library(${target} STATIC ${ARG_SOURCES})
+  add_library(${target} STATIC ${ARG_SOURCES} ${ARG_DISPATCHED})
+  set_source_files_properties(${ARG_DISPATCHED} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   add_library(splashmask::${name} ALIAS ${target})
   list(TRANSFORM ARG_HEADERS PREPEND ${PROJECT_BINARY_DIR}/include/splashmask/)
   target_sources(${target} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_BINARY_DIR}/include

@@ -24,7 +24,9 @@ if(MODE STREQUAL "installed")
   run(${WORK_DIR}/moved/bin/splashmask --version)
   list(APPEND arguments -DCMAKE_PREFIX_PATH=${WORK_DIR}/moved)
 else()
-  list(APPEND arguments -DSPLASHMASK_SOURCE=${SOURCE_DIR})
+  # Unity builds take half the time, and a parent may ask for one.
+  list(APPEND arguments -DSPLASHMASK_SOURCE=${SOURCE_DIR} -DCMAKE_UNITY_BUILD=ON
+       -DCMAKE_UNITY_BUILD_BATCH_SIZE=16)
 endif()
 run(${CMAKE_COMMAND} ${arguments})
 run(${CMAKE_COMMAND} --build ${WORK_DIR}/build)
