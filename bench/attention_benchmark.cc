@@ -21,8 +21,8 @@
 #include <string>
 #include <vector>
 
-#include "bench/fma_peak.h"
 #include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/fma_peak.h"
 #include "splashmask/kernels/reference.h"
 #include "splashmask/masks/mask_cells.h"
 #include "splashmask/planner/compile/compile.h"

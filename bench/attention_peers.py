@@ -39,13 +39,13 @@ def close(name, got, want, tolerance):
 
 
 class Problem:
-    def __init__(self, mask, threads, length, dtype=torch.float32):
+    def __init__(self, mask, threads, length, dtype=torch.float32, heads=HEADS):
         rng = np.random.default_rng(0)
         self.q, self.k, self.v, self.do = (
-            torch.from_numpy(rng.standard_normal((HEADS, length, DIM), np.float32)).to(dtype)
+            torch.from_numpy(rng.standard_normal((heads, length, DIM), np.float32)).to(dtype)
             for _ in range(4))
         self.q = (self.q / DIM**0.5).to(dtype)
-        plan = sm.compile(sm.MultiHeadMask([mask] * HEADS), block_q=BLOCK, block_kv=BLOCK)
+        plan = sm.compile(sm.MultiHeadMask([mask] * heads), block_q=BLOCK, block_kv=BLOCK)
         self.attention = sm.SplashAttention(plan, threads=threads)
         self.arrays = [x if dtype == torch.float32 else _bfloat16(x)
                        for x in (self.q, self.k, self.v, self.do)]
@@ -105,6 +105,25 @@ def gradients(what, mask, peers, asked, threads, length):
     report(what, ours, [(name, t) for (name, _), t in zip(peers, theirs)], asked)
 
 
+def packed_documents(threads, length=32768, mean=2048):
+    """One head of documents of many lengths, causal in each, beside SDPA with the same mask dense."""
+    rng = np.random.default_rng(0)
+    lengths = []
+    while sum(lengths) < length:
+        lengths.append(min(int(rng.integers(mean // 8, 2 * mean)), length - sum(lengths)))
+    shape = (length, length)
+    mask = sm.CausalMask(shape) & sm.documents(shape, lengths)
+    problem = Problem(mask, threads, length, heads=1)
+    cells = torch.from_numpy(np.array(mask[:, :]))
+    peer = functools.partial(problem.torch_s, functools.partial(sdpa, attn_mask=cells, scale=1.0))
+    close("packed documents", problem.ours(), _floats(peer()), 2e-5)
+    ours, theirs = interleaved_medians([problem.ours, peer], runs=3)
+    pairs = length**2 / sum(n * (n + 1) // 2 for n in lengths)
+    print(f"packed documents, S={length}, H=1: {ours * 1e3:.1f} ms, SDPA bool mask {theirs * 1e3:.1f} ms: "
+          f"{theirs / ours:.1f} x, and {pairs:.1f} x as many pairs: {theirs / ours / pairs:.2f} of that  "
+          "(asked at least 0.75)", flush=True)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -133,6 +152,7 @@ def main():
     bf16 = forward("fwd causal bfloat16", causal, [("SDPA is_causal bfloat16", is_causal)], ["-"],
                    threads, length, torch.bfloat16, tolerance=2e-2)
     print(f"bfloat16 against our float32: {f32 / bf16:.2f} x")
+    packed_documents(threads)
 
 
 if __name__ == "__main__":

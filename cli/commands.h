@@ -8,6 +8,7 @@ namespace splashmask::cli {
 
 void AddCompile(CommandLine& line);
 void AddInspect(CommandLine& line);
+void AddRun(CommandLine& line);
 void AddShow(CommandLine& line);
 void AddVerify(CommandLine& line);
 

@@ -37,6 +37,7 @@ ExitCode RunCommand(int argc, const char* const* argv) {
   CommandLine line(kHelp, kExamples, "splashmask " SPLASHMASK_VERSION);
   AddCompile(line);
   AddInspect(line);
+  AddRun(line);
   AddShow(line);
   AddVerify(line);
   const CommandLine::Request request = line.Parse(argc, argv);

@@ -2,7 +2,6 @@
 #include "splashmask/io/arrays.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <utility>
 
@@ -34,13 +33,7 @@ Array ReadHdf5Dataset(const std::string& path, const std::string& dataset) {
   if (!info.dtype) {
     data.Fail(fmt::format("expected bool or integer data, got {}", info.type_name));
   }
-  int64_t bytes = DTypeSize(*info.dtype);
-  for (int64_t extent : info.shape) {
-    if (__builtin_mul_overflow(bytes, extent, &bytes)) {
-      data.Fail(
-          fmt::format("expected a shape of 64-bit size, got ({})", fmt::join(info.shape, ", ")));
-    }
-  }
+  const int64_t bytes = data.BytesOf(info.shape, DTypeSize(*info.dtype));
   const std::shared_ptr<std::byte> memory = AllocateBytes(bytes);
   if (bytes > 0) data.Read(*info.dtype, memory.get());
   return Array(*info.dtype, info.shape, memory);

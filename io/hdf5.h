@@ -99,6 +99,7 @@ struct Extent {
 struct DatasetInfo {
   std::vector<int64_t> shape;
   std::optional<DType> dtype;         ///< h5py's bool or an integer; nullopt for all else.
+  bool is_float32 = false;            ///< IEEE, of either byte order.
   bool little_endian = true;          ///< False for integers stored the other way round.
   std::optional<int64_t> text_bytes;  ///< Set for a scalar UTF-8 string of fixed length.
   std::string type_name;              ///< For messages, for example "float64" or "string".
@@ -111,8 +112,15 @@ class Dataset : public Object {
       : Object(std::move(context), std::move(id), std::move(path)) {}
 
   DatasetInfo Describe() const;
+  /// Bytes of an array of `shape`. Fails beyond 64 bits.
+  int64_t BytesOf(const std::vector<int64_t>& shape, int64_t item) const;
   /// Reads all elements as `dtype`, converting the byte order.
   void Read(DType dtype, void* out) const;
+  /// The same for float32.
+  void ReadFloats(float* out) const;
+
+ private:
+  void ReadAs(int64_t type, void* out) const;
 };
 
 class Group : public Object {
@@ -131,6 +139,8 @@ class Group : public Object {
   /// Creates a contiguous dataset and returns where its bytes must be written. Empty for no bytes.
   std::pair<Dataset, Extent> CreateDataset(const std::string& name, DType dtype,
                                            const std::vector<int64_t>& shape) const;
+  /// The same for float32.
+  Extent CreateFloats(const std::string& name, const std::vector<int64_t>& shape) const;
   /// The same for a UTF-8 string of `bytes` > 0 bytes.
   Extent CreateText(const std::string& name, int64_t bytes) const;
 
@@ -138,6 +148,8 @@ class Group : public Object {
   Handle OpenMember(const std::string& name, bool is_group) const;
   std::pair<Dataset, Extent> Create(const std::string& name, int64_t type, int64_t space,
                                     int64_t bytes) const;
+  std::pair<Dataset, Extent> CreateOfShape(const std::string& name, int64_t type, int64_t item,
+                                           const std::vector<int64_t>& shape) const;
   std::string MemberPath(const std::string& name) const;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Groups and datasets.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <limits>
@@ -105,6 +106,8 @@ DatasetInfo Dataset::Describe() const {
   info.shape = *shape;
   info.dtype = DTypeOf(type.get());
   info.type_name = info.dtype ? std::string(DTypeName(*info.dtype)) : TypeName(type.get());
+  info.is_float32 =
+      H5Tequal(type.get(), H5T_IEEE_F32LE) > 0 || H5Tequal(type.get(), H5T_IEEE_F32BE) > 0;
   info.little_endian = H5Tget_size(type.get()) == 1 || H5Tget_order(type.get()) != H5T_ORDER_BE;
   if (H5Tget_class(type.get()) == H5T_STRING && H5Tis_variable_str(type.get()) == 0 &&
       H5Tget_cset(type.get()) == H5T_CSET_UTF8 && shape->empty()) {
@@ -114,9 +117,28 @@ DatasetInfo Dataset::Describe() const {
   return info;
 }
 
+int64_t Dataset::BytesOf(const std::vector<int64_t>& shape, int64_t item) const {
+  int64_t bytes = item;
+  for (int64_t extent : shape) {
+    if (__builtin_mul_overflow(bytes, extent, &bytes)) {
+      Fail(fmt::format("expected a shape of 64-bit size, got ({})", fmt::join(shape, ", ")));
+    }
+  }
+  return bytes;
+}
+
 void Dataset::Read(DType dtype, void* out) const {
   const Lock lock;
-  if (H5Dread(id_.get(), TypeOf(dtype).get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, out) < 0) {
+  ReadAs(TypeOf(dtype).get(), out);
+}
+
+void Dataset::ReadFloats(float* out) const {
+  const Lock lock;
+  ReadAs(H5T_NATIVE_FLOAT, out);
+}
+
+void Dataset::ReadAs(int64_t type, void* out) const {
+  if (H5Dread(id_.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, out) < 0) {
     Fail("the data cannot be read");
   }
 }
@@ -199,11 +221,21 @@ std::pair<Dataset, Extent> Group::Create(const std::string& name, int64_t type, 
 std::pair<Dataset, Extent> Group::CreateDataset(const std::string& name, DType dtype,
                                                 const std::vector<int64_t>& shape) const {
   const Lock lock;
-  int64_t bytes = DTypeSize(dtype);
+  return CreateOfShape(name, TypeOf(dtype).get(), DTypeSize(dtype), shape);
+}
+
+Extent Group::CreateFloats(const std::string& name, const std::vector<int64_t>& shape) const {
+  const Lock lock;
+  return CreateOfShape(name, H5T_IEEE_F32LE, sizeof(float), shape).second;
+}
+
+std::pair<Dataset, Extent> Group::CreateOfShape(const std::string& name, int64_t type, int64_t item,
+                                                const std::vector<int64_t>& shape) const {
+  int64_t bytes = item;
   for (int64_t extent : shape) bytes *= extent;
   const Handle space = MakeSpace(shape);
   if (!space) Fail(fmt::format("cannot create the dataset '{}' with that shape", name));
-  return Create(name, TypeOf(dtype).get(), space.get(), bytes);
+  return Create(name, type, space.get(), bytes);
 }
 
 Extent Group::CreateText(const std::string& name, int64_t bytes) const {

@@ -7,8 +7,10 @@
 #include <cstring>
 
 #include "splashmask/io/arrays.h"
+#include "splashmask/io/npy.h"
 #include "splashmask/io/npy_header.h"
 #include "splashmask/io/posix_file.h"
+#include "splashmask/io/replace_file.h"
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/memory.h"
 
@@ -24,27 +26,31 @@ constexpr int64_t kMaxHeaderBytes = 1 << 16;
   throw Error(ErrorCode::kInvalidArray, file.Message(what));
 }
 
-// The type string's order, kind and size: '<', '>', '=' or '|', then 'i4' and the like.
-DType ParseDescr(const PosixFile& file, const std::string& descr) {
-  static constexpr struct {
-    std::string_view code;
-    DType dtype;
-  } kCodes[] = {{"b1", DType::kBool},   {"i1", DType::kInt8},   {"i2", DType::kInt16},
-                {"i4", DType::kInt32},  {"i8", DType::kInt64},  {"u1", DType::kUInt8},
-                {"u2", DType::kUInt16}, {"u4", DType::kUInt32}, {"u8", DType::kUInt64}};
+// An element type: 'i4' and the like, as the type string has it after its order.
+template <typename Type>
+struct Code {
+  std::string_view code;
+  Type type;
+  int64_t bytes;
+  std::string_view name;
+};
+
+// The type string begins with the order: '<', '>', '=' or '|'.
+template <typename Type>
+Code<Type> ParseDescr(const PosixFile& file, const std::string& descr,
+                      std::span<const Code<Type>> codes, const char* expected) {
   const char order = descr.empty() ? '\0' : descr.front();
   const std::string_view code = std::string_view(descr).substr(descr.empty() ? 0 : 1);
-  for (const auto& known : kCodes) {
+  for (const Code<Type>& known : codes) {
     if (known.code != code) continue;
-    const bool one_byte = DTypeSize(known.dtype) == 1;
-    if (order == '<' || (one_byte && (order == '|' || order == '>'))) return known.dtype;
+    if (order == '<' || (known.bytes == 1 && (order == '|' || order == '>'))) return known;
     if (order == '>') {
       Fail(file, fmt::format("expected little-endian data, got dtype '{0}'; save "
                              "array.astype('<{1}') instead",
                              descr, code));
     }
   }
-  Fail(file, fmt::format("expected bool or integer data, got {}",
+  Fail(file, fmt::format("expected {} data, got {}", expected,
                          descr == "|O" ? std::string("Python objects (dtype '|O')")
                                        : fmt::format("dtype '{}'", descr)));
 }
@@ -97,14 +103,30 @@ void Transpose(const std::byte* from, int64_t rows, int64_t columns, int64_t ite
   }
 }
 
-}  // namespace
+constexpr Code<DType> kArrayCodes[] = {
+    {"b1", DType::kBool, 1, "bool"},     {"i1", DType::kInt8, 1, "int8"},
+    {"i2", DType::kInt16, 2, "int16"},   {"i4", DType::kInt32, 4, "int32"},
+    {"i8", DType::kInt64, 8, "int64"},   {"u1", DType::kUInt8, 1, "uint8"},
+    {"u2", DType::kUInt16, 2, "uint16"}, {"u4", DType::kUInt32, 4, "uint32"},
+    {"u8", DType::kUInt64, 8, "uint64"}};
 
-Array ReadNpy(const std::string& path) {
+// NumPy knows no bfloat16: what ml_dtypes defines it saves as two bytes of anything.
+constexpr Code<bool> kFloatCodes[] = {{"f4", false, 4, "float32"}, {"V2", true, 2, "bfloat16"}};
+
+template <typename Type>
+struct Contents {
+  Type type;
+  std::vector<int64_t> shape;
+  std::shared_ptr<const void> data;  // C order.
+};
+
+template <typename Type>
+Contents<Type> Read(const std::string& path, std::span<const Code<Type>> codes,
+                    const char* expected) {
   const PosixFile file = PosixFile::OpenForReading(path, "read_npy");
   const int64_t file_bytes = file.Size();
   const auto [header, offset] = ReadLayout(file, file_bytes);
-  const DType dtype = ParseDescr(file, header.descr);
-  const int64_t item = DTypeSize(dtype);
+  const auto [code, type, item, name] = ParseDescr(file, header.descr, codes, expected);
   const std::vector<int64_t>& shape = header.shape;
 
   const std::string shape_text = fmt::format("({})", fmt::join(shape, ", "));
@@ -115,10 +137,10 @@ Array ReadNpy(const std::string& path) {
     }
   }
   if (const int64_t got = file_bytes - offset; got != bytes) {
-    Fail(file, fmt::format("expected {} bytes of data for {}{}, got {}{}", bytes, DTypeName(dtype),
-                           shape_text, got, got < bytes ? "; the file is cut short" : ""));
+    Fail(file, fmt::format("expected {} bytes of data for {}{}, got {}{}", bytes, name, shape_text,
+                           got, got < bytes ? "; the file is cut short" : ""));
   }
-  if (bytes == 0) return Array(dtype, shape, AllocateBytes(0));
+  if (bytes == 0) return {type, shape, AllocateBytes(0)};
 
   const bool transposed = header.fortran_order && shape.size() > 1;
   if (transposed && shape.size() > 2) {
@@ -129,7 +151,7 @@ Array ReadNpy(const std::string& path) {
   const std::shared_ptr<const std::byte> mapping = file.Map(file_bytes);
   const std::byte* data = mapping.get() + offset;
   if (!transposed && offset % item == 0) {
-    return Array(dtype, shape, std::shared_ptr<const void>(mapping, data));
+    return {type, shape, std::shared_ptr<const void>(mapping, data)};
   }
   const std::shared_ptr<std::byte> copy = AllocateBytes(bytes);
   if (transposed) {
@@ -137,7 +159,39 @@ Array ReadNpy(const std::string& path) {
   } else {
     std::memcpy(copy.get(), data, static_cast<size_t>(bytes));  // A header of odd length.
   }
-  return Array(dtype, shape, copy);
+  return {type, shape, copy};
+}
+
+}  // namespace
+
+Array ReadNpy(const std::string& path) {
+  const auto [type, shape, data] =
+      Read(path, std::span<const Code<DType>>(kArrayCodes), "bool or integer");
+  return Array(type, shape, data);
+}
+
+FloatArray ReadNpyFloats(const std::string& path) {
+  const auto [is_bfloat16, shape, data] =
+      Read(path, std::span<const Code<bool>>(kFloatCodes), "float32 or bfloat16");
+  return {is_bfloat16, shape, data};
+}
+
+void WriteNpyFloats(const std::string& path, const NamedFloats& array) {
+  std::string header =
+      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{}), }}",
+                  fmt::join(array.shape, ", "), array.shape.size() == 1 ? "," : "");
+  constexpr size_t kPrefixBytes = 10, kAlignment = 64;  // The data begin at a multiple of it.
+  header.append(kAlignment - 1 - (kPrefixBytes + header.size()) % kAlignment, ' ');
+  header += '\n';
+  std::string start("\x93NUMPY\x01\x00", 8);
+  start += static_cast<char>(header.size() & 0xFF);
+  start += static_cast<char>(header.size() >> 8);
+  start += header;
+  ReplacementFile replacement(path, "write_npy");
+  replacement.file().WriteAt(0, std::as_bytes(std::span(start)));
+  replacement.file().WriteAt(static_cast<int64_t>(start.size()), std::as_bytes(array.values));
+  replacement.file().Sync();
+  replacement.Commit();
 }
 
 }  // namespace splashmask

@@ -17,10 +17,6 @@ namespace splashmask {
 
 namespace {
 
-bool HasBackward(const Plan& plan) {
-  return plan.dkv && (plan.dq || plan.options.use_fused_bwd_kernel);
-}
-
 void CheckOptions(const Plan& plan, const AttentionOptions& options) {
   // Of a cap below the normal floats the inverse is infinite.
   if (const auto cap = options.attn_logits_soft_cap; cap && !(std::isnormal(*cap) && *cap > 0)) {
@@ -41,6 +37,10 @@ void CheckOptions(const Plan& plan, const AttentionOptions& options) {
 }
 
 }  // namespace
+
+bool HasBackward(const Plan& plan) {
+  return plan.dkv && (plan.dq || plan.options.use_fused_bwd_kernel);
+}
 
 struct SplashAttention::Impl {
   Plan plan;

@@ -48,6 +48,9 @@ struct AttentionGradients {
   std::span<float> sinks;  ///< [heads], summed over the batch; empty without sinks.
 };
 
+/// Whether a plan has the passes that Backward needs.
+bool HasBackward(const Plan& plan);
+
 /// Attention over one plan. It obeys the plan's tables: a block of class 0 is not looked at, one of
 /// class 2 is seen whole, and one of class 1 through its partial block, or through the mask
 /// function where the plan has one. Made once, used for any number of calls, from any number of
@@ -71,8 +74,9 @@ class SplashAttention {
   ///              overlap an input.
   ///   logsumexp  float32[batch, heads, q_len], C-contiguous, or empty.
   ///
-  /// The result does not depend on the number of threads, nor on the run.
-  /// Throws kInvalidArgument for shapes that do not fit the plan or each other and for a plan
+  /// The result does not depend on the number of threads, nor on the run. Where q, k and v are all
+  /// bfloat16 and the processor has AVX-512-BF16, weights are rounded to bfloat16 before they meet
+  /// v. Throws kInvalidArgument for shapes that do not fit the plan or each other and for a plan
   /// without fwd, kCancelled.
   void Forward(const AttentionInputs& inputs, const Tensor& out, std::span<float> logsumexp = {},
                const Progress& progress = {}) const;

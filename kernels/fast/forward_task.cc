@@ -11,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include "splashmask/kernels/fast/exp-inl.h"
+#include "splashmask/kernels/fast/operands-inl.h"
 #include "splashmask/kernels/fast/product-inl.h"
 #include "splashmask/kernels/fast/tile-inl.h"
 
@@ -21,7 +22,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 // The state of the rows that share a panel.
 struct ForwardPanel {
   PanelRows rows;
-  float* q;          // [dim][width], transposed.
+  float* q;          // [dim][width], transposed, or as the operands want it.
   float* out;        // [dim_v][width], transposed, not yet divided by the sum.
   float *max, *sum;  // [width]
 
@@ -39,19 +40,19 @@ struct ForwardPanel {
   }
 };
 
+template <class Operands>
 class Forward {
  public:
   Forward(const ForwardTask& task, Scratch scratch)
       : task_(task),
         mask_(task.mask, scratch),
         logits_(scratch.Take(kTile * width_)),
-        k_tile_(scratch.Take(kTile * task.dim)),
-        v_tile_(scratch.Take(kTile * task.dim_v)),
+        operands_(task, scratch),
         panels_(scratch.Take(panel_count() * ForwardPanel::Size(task.dim, task.dim_v))) {}
 
   static int64_t ScratchSize(int64_t rows, int64_t dim, int64_t dim_v) {
     const int64_t width = PanelWidth();
-    return 2 * kTile + kTile * (width + dim + dim_v) + 5 * 16 +
+    return 2 * kTile + kTile * width + Operands::ScratchSize(dim, dim_v) + 3 * 16 +
            (rows + width - 1) / width * ForwardPanel::Size(dim, dim_v);
   }
 
@@ -69,7 +70,7 @@ class Forward {
   }
 
   void Begin(const ForwardPanel& panel) {
-    Transpose(task_.q, panel.rows.first, panel.rows.count, task_.dim, panel.q);
+    operands_.MakePanel(panel.rows.first, panel.rows.count, panel.q);
     std::fill_n(panel.out, task_.dim_v * width_, 0.0f);
     std::fill_n(panel.max, width_, task_.sink != nullptr ? *task_.sink : -kInfinity);
     std::fill_n(panel.sum, width_, task_.sink != nullptr ? 1.0f : 0.0f);
@@ -77,29 +78,28 @@ class Forward {
   }
 
   void RunTile(const Tile& tile) {
-    Floats all_k, all_v;
-    int finite = -1;  // Whether all of v in the tile is finite; -1: nobody asked.
+    bool loaded = false;
     for (int64_t i = 0; i < panel_count(); ++i) {
       const ForwardPanel panel = PanelAt(i);
       const TileMask::Seen seen = mask_.Look(panel.rows, *tile.visit, tile.kv, tile.count);
       if (seen.count == 0) continue;
-      if (all_k.data == nullptr) {
-        all_k = Widen(task_.k, tile.kv, tile.count, task_.dim, k_tile_);
-        all_v = Widen(task_.v, tile.kv, tile.count, task_.dim_v, v_tile_);
-      }
-      const Floats k = From(all_k, seen.begin), v = From(all_v, seen.begin);
+      if (!loaded) operands_.Load(tile);
+      loaded = true;
       PrefetchNext(task_.k, tile, task_.dim, i, panel_count());
-      Product(k.data, k.row, k.dim, seen.count, panel.q, task_.dim, logits_, Overwrite());
-      if (task_.soft_cap != 0) Cap(task_.soft_cap, seen.count, logits_, width_);
-      if (!seen.all) mask_.Hide(panel.rows, seen.count, logits_, width_);
-      const ScaleAndAdd rescale = Softmax(panel, seen.count);
+      // Positions before and after, to fill up what is multiplied together, get no weight.
+      constexpr int64_t kTogether = Operands::kTogether;
+      const int64_t before = seen.begin % kTogether;
+      const int64_t count = (before + seen.count + kTogether - 1) / kTogether * kTogether;
+      float* const logits = logits_ + before * width_;
+      operands_.Logits(seen.begin, seen.count, panel.q, logits);
+      if (task_.soft_cap != 0) Cap(task_.soft_cap, seen.count, logits, width_);
+      if (!seen.all) mask_.Hide(panel.rows, seen.count, logits, width_);
+      std::fill(logits_, logits, -kInfinity);
+      std::fill(logits + seen.count * width_, logits_ + count * width_, -kInfinity);
+      const ScaleAndAdd rescale = Softmax(panel, count);
       PrefetchNext(task_.v, tile, task_.dim_v, i, panel_count());
-      if (!seen.all && finite < 0) finite = AllFinite(all_v, tile.count, task_.dim_v);
-      if (seen.all || finite != 0) {
-        Product(v.data, v.dim, v.row, task_.dim_v, logits_, seen.count, panel.out, rescale);
-      } else {
-        ProductOfSeen(v.data, v.dim, v.row, task_.dim_v, logits_, seen.count, panel.out, rescale);
-      }
+      operands_.AddValues(seen.begin - before, count, seen.all && count == seen.count, logits_,
+                          rescale, panel.out);
     }
   }
 
@@ -147,16 +147,23 @@ class Forward {
   const int64_t width_ = PanelWidth();
   const ForwardTask& task_;
   TileMask mask_;
-  float* const logits_;                  // [kTile][width]
-  float *const k_tile_, *const v_tile_;  // Widened: [kTile][dim], [kTile][dim_v].
+  float* const logits_;  // [kTile][width]
+  Operands operands_;
   float* const panels_;
 };
 
 int64_t ForwardScratch(int64_t rows, int64_t dim, int64_t dim_v) {
-  return Forward::ScratchSize(rows, dim, dim_v);
+  return std::max(Forward<FloatOperands>::ScratchSize(rows, dim, dim_v),
+                  Forward<PairOperands>::ScratchSize(rows, dim, dim_v));
 }
 
-void RunForward(const ForwardTask& task, float* scratch) { Forward(task, Scratch(scratch)).Run(); }
+void RunForward(const ForwardTask& task, float* scratch) {
+  if (PairOperands::Serve(task)) {
+    Forward<PairOperands>(task, Scratch(scratch)).Run();
+  } else {
+    Forward<FloatOperands>(task, Scratch(scratch)).Run();
+  }
+}
 
 const char* TargetName() { return hwy::TargetName(HWY_TARGET); }
 

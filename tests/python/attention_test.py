@@ -126,7 +126,9 @@ def test_bfloat16():
     out = attention(q, k, v)
     assert out.dtype == bfloat16
     want = attention(*(x.astype(np.float32) for x in (q, k, v)))
-    np.testing.assert_array_equal(out, want.astype(bfloat16))
+    # Weights may have been rounded to bfloat16, as the output is.
+    np.testing.assert_allclose(out.astype(np.float32), want, atol=2e-2)
+    assert np.abs(out.astype(np.float32) - want).mean() < 1e-3
 
 
 def test_strides_batches_and_shared_heads():

@@ -7,7 +7,6 @@ import pathlib
 import pty
 import re
 import resource
-import select
 import shutil
 import signal
 import subprocess
@@ -17,29 +16,10 @@ import h5py
 import numpy as np
 import pytest
 
-BINARY = os.environ["SPLASHMASK_BIN"]
+from command import BINARY, CAUSAL, compiled, in_terminal
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-CAUSAL = ["compile", "causal()", "--q-len", "4096"]
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Runs the command in a directory of its own."""
-
-    def call(*arguments, **options):
-        environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-        environment.update(options.pop("env", {}))
-        return subprocess.run([BINARY, *arguments], cwd=tmp_path, env=environment, text=True,
-                              capture_output=not {"stdout", "stderr"} & options.keys(), **options)
-
-    return call
-
-
-def compiled(run, *arguments, name="plan.h5"):
-    done = run(*(arguments or CAUSAL), "-o", name)
-    assert done.returncode == 0, done.stderr
-    return name
 
 
 def edit(path, change):
@@ -53,31 +33,6 @@ def overwrite(path, old, new):
     path.write_bytes(content.replace(old, new))
 
 
-def in_terminal(arguments, cwd, interrupt_at=None):
-    """Runs the command on one processor with a terminal for standard error; sends Ctrl-C when the
-    text `interrupt_at` shows up there. Returns (exit code, stdout, stderr)."""
-    main, terminal = pty.openpty()
-    one_processor = {min(os.sched_getaffinity(0))}
-    process = subprocess.Popen([BINARY, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=terminal,
-                               preexec_fn=lambda: os.sched_setaffinity(0, one_processor))
-    os.close(terminal)
-    seen = b""
-    while True:
-        select.select([main], [], [])
-        try:
-            piece = os.read(main, 65536)
-        except OSError:  # The other end of the terminal is closed.
-            break
-        seen += piece
-        if interrupt_at and interrupt_at in seen.decode(errors="ignore"):
-            process.send_signal(signal.SIGINT)
-            interrupt_at = None
-    os.close(main)
-    output = process.stdout.read().decode()
-    process.stdout.close()
-    return process.wait(), output, seen.decode()
-
-
 # --- The commands and their help.
 
 
@@ -89,11 +44,13 @@ def test_version(run):
 
 def test_examples_in_help_work(run, tmp_path):
     np.save(tmp_path / "ids.npy", np.repeat(np.arange(4, dtype="int32"), 4096))
+    for name in "qkv":
+        np.save(tmp_path / f"{name}.npy", np.ones((2, 2048, 16), "float32"))
     (tmp_path / "splashmask").symlink_to(BINARY)
     (tmp_path / "less").symlink_to(shutil.which("cat"))
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     seen = 0
-    for command in ["compile", "inspect", "show", "verify", ""]:
+    for command in ["compile", "inspect", "run", "show", "verify", ""]:
         if command == "verify":
             shutil.copy(tmp_path / "llama.h5", tmp_path / "edited.h5")
         text = run(*command.split(), "--help").stdout
@@ -229,7 +186,8 @@ def test_json_is_documented(run):
             for entry in value:
                 collect(entry)
 
-    for arguments in [[*CAUSAL], ["inspect", "plan.h5"], ["show", "plan.h5"], ["verify", "plan.h5"]]:
+    for arguments in [[*CAUSAL], ["inspect", "plan.h5"], ["show", "plan.h5"], ["verify", "plan.h5"],
+                      ["run", "plan.h5", "--backward", "--repeat", "1"]]:
         collect(json.loads(run(*arguments, "--json").stdout))
     assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
 
@@ -399,7 +357,7 @@ def test_empty_rows_allow_says_nothing(run):
 # --- Bad input: exit 2, a message that names the fragment, nothing written.
 
 BAD_ARGUMENTS = [
-    ([], "expected a command (compile, inspect, show, verify)"),
+    ([], "expected a command (compile, inspect, run, show, verify)"),
     (["compil"], "got 'compil': did you mean compile?"),
     (["--versoin"], "unknown option --versoin: did you mean --version?"),
     (["compile"], "MASK is required"),

@@ -48,3 +48,10 @@ def report(request):
 def examples():
     """How many examples the profile wants where "ci" wants n."""
     return lambda n: n * PROFILES[PROFILE]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the splashmask command in a directory of its own."""
+    import command
+    return command.in_folder(tmp_path)

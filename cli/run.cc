@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+// splashmask run: attention over a plan, on this machine's processors, timed and checked.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "splashmask/cli/commands.h"
+#include "splashmask/cli/numbers.h"
+#include "splashmask/cli/plan_report.h"
+#include "splashmask/cli/progress_bar.h"
+#include "splashmask/cli/run_arrays.h"
+#include "splashmask/cli/terminal.h"
+#include "splashmask/io/plan_file.h"
+#include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/fma_peak.h"
+#include "splashmask/kernels/reference.h"
+#include "splashmask/masks/mask_cells.h"
+#include "splashmask/masks/print.h"
+#include "splashmask/planner/plan_statistics.h"
+#include "splashmask/planner/threads.h"
+
+namespace json = boost::json;
+
+namespace splashmask::cli {
+
+namespace {
+
+struct Arguments {
+  std::string file;
+  ArraysWanted arrays;
+  bool backward = false;
+  int repeat = 5;
+  int64_t check_rows = 64;
+  int threads = 0;
+  std::optional<std::string> output, logsumexp;
+  bool json = false;
+};
+
+constexpr const char* kHelp = "Compute attention over a plan on this machine, timed and checked";
+
+constexpr const char* kMore =
+    R"(Without --q, --k and --v they are drawn at random, q divided by sqrt(head_dim). Nothing here scales q.
+Arrays are name.npy or file.h5:/path, float32 or (in .npy) bfloat16, [heads, length, dim] or
+[batch, heads, length, dim]. What is written is float32: -o out.npy, or -o out.h5 with the datasets
+out and logsumexp.
+
+GFLOP/s count the pairs that the mask lets through. The share is of the float32 multiply-adds that
+as many threads do in registers, measured in the same run. The error is the largest beside attention
+in float64, at rows chosen at random.
+
+Examples:
+  splashmask compile 'causal()' --q-len 2048 --heads 2 -o small.h5
+  splashmask run small.h5
+  splashmask run small.h5 --dtype bfloat16 --kv-heads 1 --backward
+  splashmask run small.h5 --q q.npy --k k.npy --v v.npy -o out.npy --lse lse.npy)";
+
+struct Timing {
+  std::vector<double> seconds;
+  double flops = 0;
+
+  double median() const {
+    std::vector<double> sorted = seconds;
+    std::ranges::sort(sorted);
+    return sorted[sorted.size() / 2];
+  }
+  double rate() const { return flops / median(); }
+};
+
+template <typename Work>
+Timing Measure(int repeat, double flops, const Work& work) {
+  Timing timing{{}, flops};
+  for (int i = 0; i < repeat; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    timing.seconds.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return timing;
+}
+
+/// Largest differences from attention in float64; NaN where only one side has one.
+struct Errors {
+  int64_t rows = 0;
+  double out = 0, logsumexp = 0;
+};
+
+double Difference(double got, double expected) {
+  if (got == expected || (std::isnan(got) && std::isnan(expected))) return 0;
+  return std::abs(got - expected);
+}
+
+void Widen(double difference, double* largest) {
+  if (!(difference <= *largest)) *largest = difference;  // A NaN stays.
+}
+
+class RunOfPlan {
+ public:
+  RunOfPlan(const Arguments& arguments, Plan plan, ProgressBar& bar)
+      : arguments_(arguments),
+        bar_(bar),
+        arrays_(plan, arguments.arrays),
+        attention_(std::move(plan), {{}, arguments.threads, {}}) {
+    const AttentionInputs in = arrays_.inputs();
+    out_.resize(static_cast<size_t>(in.q.batch * in.q.heads * in.q.length * in.v.dim));
+    logsumexp_.resize(static_cast<size_t>(in.q.batch * in.q.heads * in.q.length));
+  }
+
+  void Compute() {
+    const AttentionInputs in = arrays_.inputs();
+    const Tensor out = Like(in.q, in.v.dim, out_);
+    // Also the one that is not timed: pages are touched, clocks are up.
+    attention_.Forward(in, out, logsumexp_, bar_.Step("forward"));
+    CountPairs();
+    const double dims = static_cast<double>(in.q.dim + in.v.dim);
+    const double pairs = static_cast<double>(pairs_) * static_cast<double>(in.q.batch);
+    forward_ = Measure(arguments_.repeat, 2 * pairs * dims,
+                       [&] { attention_.Forward(in, out, logsumexp_, bar_.Step("forward")); });
+    if (arguments_.backward) ComputeBackward(in, out, pairs);
+    Check(in);
+    bar_.Wipe();
+    threads_ = CountThreads(arguments_.threads);
+    peak_ = MeasureFmaPeak(threads_);
+  }
+
+  void Write() const {
+    const NamedFloats out{"out", arrays_.OutShape(), out_};
+    const NamedFloats logsumexp{"logsumexp", arrays_.LogsumexpShape(), logsumexp_};
+    if (arguments_.output) {
+      const bool both = HoldsManyFloats(*arguments_.output) && !arguments_.logsumexp;
+      WriteFloats(*arguments_.output,
+                  both ? std::vector{out, logsumexp} : std::vector<NamedFloats>{out});
+    }
+    if (arguments_.logsumexp) WriteFloats(*arguments_.logsumexp, std::vector{logsumexp});
+  }
+
+  std::string Describe() const {
+    const BlockCounts counts = Counts();
+    std::string text = fmt::format(
+        "mask      {}\narrays    {}\nblocks    {} full, {} partial, {} skipped of {} in all heads "
+        "(fwd, {} q x {} kv)\n",
+        ShortMaskText(ToString(attention_.plan().mask)), arrays_.Describe(), Grouped(counts.full),
+        Grouped(counts.partial), Grouped(counts.empty), Grouped(counts.total()),
+        attention_.plan().fwd->block.q, attention_.plan().fwd->block.kv);
+    const auto line = [&](const char* name, const Timing& timing) {
+      text +=
+          fmt::format("{:<9} {}, {:.1f} GFLOP/s, {:.1f} % of the peak\n", name,
+                      Duration(timing.median()), timing.rate() / 1e9, 100 * timing.rate() / peak_);
+    };
+    line("forward", forward_);
+    if (backward_) line("backward", *backward_);
+    text += fmt::format("peak      {:.1f} GFLOP/s in float32 multiply-adds, {} thread{}, {}\n",
+                        peak_ / 1e9, threads_, threads_ == 1 ? "" : "s", FmaPeakTarget());
+    if (errors_.rows > 0) {
+      text += fmt::format("error     {:.1e} in out, {:.1e} in logsumexp, at {} rows\n", errors_.out,
+                          errors_.logsumexp, errors_.rows);
+    }
+    for (const auto& path : {arguments_.output, arguments_.logsumexp}) {
+      if (path) text += fmt::format("wrote     {}\n", *path);
+    }
+    return text;
+  }
+
+  json::object DescribeJson() const {
+    const AttentionInputs in = arrays_.inputs();
+    const auto timing = [&](const Timing& t) {
+      return json::object{
+          {"seconds", t.median()}, {"gflops", t.rate() / 1e9}, {"share_of_peak", t.rate() / peak_}};
+    };
+    const auto text = [](const std::optional<std::string>& path) {
+      return path ? json::value(*path) : json::value(nullptr);
+    };
+    const auto number = [](double value) {  // JSON has neither NaN nor infinities.
+      return std::isfinite(value) ? json::value(value) : json::value(nullptr);
+    };
+    return {{"file", arguments_.file},
+            {"mask", ToString(attention_.plan().mask)},
+            {"batch", in.q.batch},
+            {"heads", in.q.heads},
+            {"kv_heads", in.k.heads},
+            {"q_len", in.q.length},
+            {"kv_len", in.k.length},
+            {"head_dim", in.q.dim},
+            {"head_dim_v", in.v.dim},
+            {"dtype", arrays_.dtype()},
+            {"threads", threads_},
+            {"simd_target", FmaPeakTarget()},
+            {"blocks", CountsJson(Counts())},
+            {"visible_pairs", pairs_},
+            {"forward", timing(forward_)},
+            {"backward", backward_ ? json::value(timing(*backward_)) : json::value(nullptr)},
+            {"peak_gflops", peak_ / 1e9},
+            {"error", errors_.rows == 0
+                          ? json::value(nullptr)
+                          : json::value(json::object{{"rows", errors_.rows},
+                                                     {"out", number(errors_.out)},
+                                                     {"logsumexp", number(errors_.logsumexp)}})},
+            {"output", text(arguments_.output)},
+            {"logsumexp_output", text(arguments_.logsumexp)}};
+  }
+
+ private:
+  static Tensor Like(const ConstTensor& shape, int64_t dim, std::vector<float>& memory) {
+    memory.resize(static_cast<size_t>(shape.batch * shape.heads * shape.length * dim));
+    return Tensor::Contiguous(memory.data(), FloatType::kFloat32, shape.batch, shape.heads,
+                              shape.length, dim);
+  }
+
+  BlockCounts Counts() const {
+    BlockCounts counts;
+    for (const BlockCounts& head : CountBlocks(attention_.plan(), Pass::kFwd)) counts += head;
+    return counts;
+  }
+
+  // Of all heads; each distinct mask is counted once.
+  void CountPairs() {
+    std::map<const MaskNode*, int64_t> counted;
+    const Progress progress = bar_.Step("count");
+    for (const Mask& mask : attention_.plan().mask.masks()) {
+      auto [at, is_new] = counted.try_emplace(&mask.node(), 0);
+      if (is_new) {
+        const MaskCells cells(mask);
+        constexpr int64_t kRows = 1024;
+        for (int64_t row = 0; row < mask.shape().q_len; row += kRows) {
+          progress.ThrowIfStopped();
+          at->second += cells.CountTrue(row, std::min(mask.shape().q_len, row + kRows));
+        }
+      }
+      pairs_ += at->second;
+    }
+  }
+
+  void ComputeBackward(const AttentionInputs& in, const Tensor& out, double pairs) {
+    std::vector<float> d_out_values, dq, dk, dv;
+    const Tensor d_out = Like(in.q, in.v.dim, d_out_values);
+    std::mt19937_64 random(1);
+    std::normal_distribution<float> normal;
+    for (float& value : d_out_values) value = normal(random);
+    const AttentionGradients gradients{
+        Like(in.q, in.q.dim, dq), Like(in.k, in.k.dim, dk), Like(in.v, in.v.dim, dv), {}};
+    const auto run = [&] {
+      attention_.Backward(in, {out, logsumexp_}, d_out, gradients, bar_.Step("backward"));
+    };
+    run();
+    const double dims = static_cast<double>(3 * in.q.dim + 2 * in.v.dim);
+    backward_ = Measure(arguments_.repeat, 2 * pairs * dims, run);
+  }
+
+  void Check(const AttentionInputs& in) {
+    const int64_t rows = in.q.batch * in.q.heads * in.q.length;
+    errors_.rows = std::min(arguments_.check_rows, rows);
+    std::mt19937_64 random(2);
+    const Progress progress = bar_.Step("check");
+    for (int64_t i = 0; i < errors_.rows; ++i) {
+      progress.ThrowIfStopped();
+      progress.Report(static_cast<double>(i) / static_cast<double>(errors_.rows));
+      const auto row =
+          errors_.rows == rows ? i : static_cast<int64_t>(random() % static_cast<uint64_t>(rows));
+      CheckRow(in, row);
+    }
+  }
+
+  // One row of one head, as if there were no other.
+  void CheckRow(const AttentionInputs& in, int64_t row) {
+    const int64_t q = row % in.q.length, head = row / in.q.length % in.q.heads;
+    const int64_t b = row / in.q.length / in.q.heads;
+    const auto part = [](ConstTensor tensor, int64_t batch, int64_t of_head, int64_t first) {
+      tensor.data = static_cast<const std::byte*>(tensor.data) +
+                    tensor.Offset(batch, of_head, first, 0) * FloatSize(tensor.type);
+      tensor.batch = tensor.heads = 1;
+      return tensor;
+    };
+    const int64_t kv_head = head / (in.q.heads / in.k.heads);
+    AttentionInputs one{
+        part(in.q, b, head, q), part(in.k, b, kv_head, 0), part(in.v, b, kv_head, 0), {}, {}};
+    one.q.length = 1;
+    std::vector<std::byte> seen(static_cast<size_t>(in.k.length));
+    MaskCells(attention_.plan().mask.masks()[static_cast<size_t>(head)])
+        .Read(q, q + 1, 0, in.k.length, seen.data());
+    const ReferenceOutput expected = ReferenceForward(one, [&](int64_t, int64_t, int64_t kv) {
+      return seen[static_cast<size_t>(kv)] != std::byte{0};
+    });
+    for (int64_t d = 0; d < in.v.dim; ++d) {
+      Widen(Difference(out_[static_cast<size_t>(row * in.v.dim + d)],
+                       expected.out[static_cast<size_t>(d)]),
+            &errors_.out);
+    }
+    Widen(Difference(logsumexp_[static_cast<size_t>(row)], expected.logsumexp[0]),
+          &errors_.logsumexp);
+  }
+
+  const Arguments& arguments_;
+  ProgressBar& bar_;
+  RunArrays arrays_;
+  SplashAttention attention_;
+  std::vector<float> out_, logsumexp_;
+  int64_t pairs_ = 0;  // That the masks of all heads let through.
+  Timing forward_;
+  std::optional<Timing> backward_;
+  Errors errors_;
+  int threads_ = 0;
+  double peak_ = 0;
+};
+
+/// Before any work, so that none is lost.
+void CheckOutputs(const Arguments& arguments) {
+  for (const auto& path : {arguments.output, arguments.logsumexp}) {
+    if (path) CheckFloatsName(*path);
+  }
+  if (arguments.output && arguments.output == arguments.logsumexp) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("[arguments] expected different files for --output and --lse, got {} "
+                            "twice; -o name.h5 alone holds both",
+                            *arguments.output));
+  }
+}
+
+ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
+  CheckOutputs(arguments);
+  ProgressBar bar(stop);
+  ReadOptions options;
+  options.progress = bar.Step("read");
+  Plan plan = ReadPlan(arguments.file, options).plan;
+  if (!plan.fwd || (arguments.backward && !HasBackward(plan))) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("[run] expected a plan with the pass{}, got {}",
+                            arguments.backward ? "es fwd, dq and dkv" : " fwd", arguments.file));
+  }
+  RunOfPlan run(arguments, std::move(plan), bar);
+  run.Compute();
+  run.Write();
+  WriteStdout(arguments.json ? ToLine(run.DescribeJson()) : run.Describe());
+  return kDone;
+}
+
+}  // namespace
+
+void AddRun(CommandLine& line) {
+  auto arguments = std::make_shared<Arguments>();
+  CommandSyntax syntax = line.Add("run", kHelp, kMore, [arguments](const std::atomic<bool>& stop) {
+    return Run(*arguments, stop);
+  });
+  Arguments& a = *arguments;
+  syntax.Positional("PLAN", a.file, "The plan file");
+  syntax.Text("--q", "FILE", a.arrays.q, "The queries");
+  syntax.Text("--k", "FILE", a.arrays.k, "The keys");
+  syntax.Text("--v", "FILE", a.arrays.v, "The values");
+  syntax.Integer("--batch", a.arrays.batch, "Sequences to draw (default: 1)");
+  syntax.Integer("--head-dim", a.arrays.head_dim, "Of q and k to draw (default: 128)");
+  syntax.Integer("--head-dim-v", a.arrays.head_dim_v, "Of v (default: --head-dim)");
+  syntax.Integer("--kv-heads", a.arrays.kv_heads, "Heads of k and v (default: the plan's heads)");
+  syntax.Choice("--dtype", "DTYPE", a.arrays.dtype, {"float32", "bfloat16"},
+                "float32 or bfloat16 (default: float32)");
+  syntax.Integer("--seed", a.arrays.seed, "Of what is drawn (default: 0)", {.least = 0});
+  syntax.Flag("--backward", a.backward, "Time the gradients of q, k and v, too");
+  syntax.Integer("--repeat", a.repeat, "Runs, of which the median counts (default: 5)",
+                 {1, 1000000});
+  syntax.Integer("--check-rows", a.check_rows, "Rows to check in float64 (default: 64)",
+                 {.least = 0});
+  syntax.Integer("--threads", a.threads, "Threads to use (default: 0, all)", {0, 1024});
+  syntax.Text("-o,--output", "FILE", a.output, "Write out, to .npy or .h5");
+  syntax.Text("--lse", "FILE", a.logsumexp, "Write logsumexp, to .npy or .h5");
+  syntax.Flag("--json", a.json, "Print one JSON object instead of text");
+}
+
+}  // namespace splashmask::cli

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Products in AVX-512-BF16, a SIMD target of x86 that Highway does not have. Private to kernels/.
+//
+// A pair is two bfloat16 numbers in 32 bits, the first in the low half. A panel is 32 pairs wide.
+
+#include <cstdint>
+
+namespace splashmask::fast {
+
+/// Whether this CPU multiplies pairs. Where it does not, nothing below may be called.
+bool HasBf16Products();
+
+/// out[row][:] = out[row][:] * scale[:] + sum over k < count of pair(row, k) . panel[k][:], for
+/// `rows` rows, where pair(row, k) lies at a + row * a_row + k * a_k, counted in numbers. out and
+/// panel are rows of 32, aligned to 64 bytes; `scale` is [32]; without one, out is overwritten.
+void Bf16Product(const uint16_t* a, int64_t a_row, int64_t a_k, int64_t rows, const uint32_t* panel,
+                 int64_t count, const float* scale, float* out);
+
+/// out[d] = the pair (first[d], second[d]), for d < dim.
+void PairRows(const uint16_t* first, const uint16_t* second, int64_t dim, uint32_t* out);
+
+/// Rounds [count][32] floats to the nearest bfloat16, ties to even, and pairs each even row with
+/// the odd one after it, in place: [count / 2][32] pairs. `count` is even.
+void RoundToPairs(float* rows, int64_t count);
+
+}  // namespace splashmask::fast
