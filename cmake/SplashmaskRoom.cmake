@@ -43,6 +43,9 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_options(splashmask_flags INTERFACE -march=x86-64-v2)
   target_compile_definitions(splashmask_flags INTERFACE HWY_DISABLE_PCLMUL_AES)
 endif()
+# Vectors of unknown length cannot stand in arrays, as sums do: aarch64 is served by NEON.
+target_compile_definitions(splashmask_flags INTERFACE
+                           "HWY_DISABLED_TARGETS=(HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128)")
 if(SPLASHMASK_SANITIZE)
   target_compile_definitions(splashmask_flags INTERFACE SPLASHMASK_SANITIZED)
   target_compile_options(splashmask_flags INTERFACE
