@@ -4,10 +4,13 @@
 // double before anything is timed. Then how time grows with the pairs that a mask lets through, and
 // how much memory a long sequence takes beyond its inputs and outputs.
 //
-//   attention_benchmark [threads]
+//   attention_benchmark [threads [target]]
+//
+// A target is named as Highway names it: SSE4, AVX2, AVX3.
 
 #include <cblas.h>
 #include <fmt/format.h>
+#include <hwy/targets.h>
 #include <sys/resource.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
@@ -104,11 +107,7 @@ bool IsRight(Arrays& arrays, const Mask& mask) {
   return true;
 }
 
-int64_t VisiblePairs(const Mask& mask) {
-  std::vector<std::byte> cells(kLength * kLength);
-  MaskCells(mask).Read(0, kLength, 0, kLength, cells.data());
-  return std::ranges::count(cells, std::byte{1});
-}
+int64_t VisiblePairs(const Mask& mask) { return MaskCells(mask).CountTrue(0, kLength); }
 
 SplashAttention MakeAttention(const Mask& mask, int64_t heads, int64_t block, int threads,
                               bool backward = false) {
@@ -229,5 +228,16 @@ int Main(int threads) {
 }  // namespace splashmask
 
 int main(int argc, char** argv) {
+  if (argc > 2) {
+    int64_t chosen = 0;
+    for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+      if (std::string(argv[2]) == hwy::TargetName(target)) chosen = target;
+    }
+    if (chosen == 0) {
+      fmt::print(stderr, "this machine has no target {}\n", argv[2]);
+      return 2;
+    }
+    hwy::SetSupportedTargetsForTest(chosen);
+  }
   return splashmask::Main(argc > 1 ? std::atoi(argv[1]) : tbb::this_task_arena::max_concurrency());
 }

@@ -7,11 +7,10 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
-#include <limits>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -20,11 +19,11 @@
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/cli/progress_bar.h"
 #include "splashmask/cli/run_arrays.h"
+#include "splashmask/cli/run_check.h"
 #include "splashmask/cli/terminal.h"
 #include "splashmask/io/plan_file.h"
 #include "splashmask/kernels/attention.h"
 #include "splashmask/kernels/fma_peak.h"
-#include "splashmask/kernels/reference.h"
 #include "splashmask/masks/mask_cells.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/plan_statistics.h"
@@ -89,27 +88,12 @@ Timing Measure(int repeat, double flops, const Work& work) {
   return timing;
 }
 
-/// Largest differences from attention in float64; NaN where only one side has one.
-struct Errors {
-  int64_t rows = 0;
-  double out = 0, logsumexp = 0;
-};
-
-double Difference(double got, double expected) {
-  if (got == expected || (std::isnan(got) && std::isnan(expected))) return 0;
-  return std::abs(got - expected);
-}
-
-void Widen(double difference, double* largest) {
-  if (!(difference <= *largest)) *largest = difference;  // A NaN stays.
-}
-
 class RunOfPlan {
  public:
   RunOfPlan(const Arguments& arguments, Plan plan, ProgressBar& bar)
       : arguments_(arguments),
         bar_(bar),
-        arrays_(plan, arguments.arrays),
+        arrays_(plan, arguments.arrays, bar.Step("draw")),
         attention_(std::move(plan), {{}, arguments.threads, {}}) {
     const AttentionInputs in = arrays_.inputs();
     out_.resize(static_cast<size_t>(in.q.batch * in.q.heads * in.q.length * in.v.dim));
@@ -127,10 +111,12 @@ class RunOfPlan {
     forward_ = Measure(arguments_.repeat, 2 * pairs * dims,
                        [&] { attention_.Forward(in, out, logsumexp_, bar_.Step("forward")); });
     if (arguments_.backward) ComputeBackward(in, out, pairs);
-    Check(in);
+    errors_ = CheckRows(attention_.plan().mask, in, out_, logsumexp_, arguments_.check_rows,
+                        bar_.Step("check"));
     bar_.Wipe();
     threads_ = CountThreads(arguments_.threads);
     peak_ = MeasureFmaPeak(threads_);
+    bar_.Step("").ThrowIfStopped();
   }
 
   void Write() const {
@@ -241,11 +227,10 @@ class RunOfPlan {
   }
 
   void ComputeBackward(const AttentionInputs& in, const Tensor& out, double pairs) {
-    std::vector<float> d_out_values, dq, dk, dv;
+    std::vector<float> dq, dk, dv;
+    // Any numbers do, for nothing but time is told of gradients.
+    std::vector<float> d_out_values(out_);
     const Tensor d_out = Like(in.q, in.v.dim, d_out_values);
-    std::mt19937_64 random(1);
-    std::normal_distribution<float> normal;
-    for (float& value : d_out_values) value = normal(random);
     const AttentionGradients gradients{
         Like(in.q, in.q.dim, dq), Like(in.k, in.k.dim, dk), Like(in.v, in.v.dim, dv), {}};
     const auto run = [&] {
@@ -256,49 +241,6 @@ class RunOfPlan {
     backward_ = Measure(arguments_.repeat, 2 * pairs * dims, run);
   }
 
-  void Check(const AttentionInputs& in) {
-    const int64_t rows = in.q.batch * in.q.heads * in.q.length;
-    errors_.rows = std::min(arguments_.check_rows, rows);
-    std::mt19937_64 random(2);
-    const Progress progress = bar_.Step("check");
-    for (int64_t i = 0; i < errors_.rows; ++i) {
-      progress.ThrowIfStopped();
-      progress.Report(static_cast<double>(i) / static_cast<double>(errors_.rows));
-      const auto row =
-          errors_.rows == rows ? i : static_cast<int64_t>(random() % static_cast<uint64_t>(rows));
-      CheckRow(in, row);
-    }
-  }
-
-  // One row of one head, as if there were no other.
-  void CheckRow(const AttentionInputs& in, int64_t row) {
-    const int64_t q = row % in.q.length, head = row / in.q.length % in.q.heads;
-    const int64_t b = row / in.q.length / in.q.heads;
-    const auto part = [](ConstTensor tensor, int64_t batch, int64_t of_head, int64_t first) {
-      tensor.data = static_cast<const std::byte*>(tensor.data) +
-                    tensor.Offset(batch, of_head, first, 0) * FloatSize(tensor.type);
-      tensor.batch = tensor.heads = 1;
-      return tensor;
-    };
-    const int64_t kv_head = head / (in.q.heads / in.k.heads);
-    AttentionInputs one{
-        part(in.q, b, head, q), part(in.k, b, kv_head, 0), part(in.v, b, kv_head, 0), {}, {}};
-    one.q.length = 1;
-    std::vector<std::byte> seen(static_cast<size_t>(in.k.length));
-    MaskCells(attention_.plan().mask.masks()[static_cast<size_t>(head)])
-        .Read(q, q + 1, 0, in.k.length, seen.data());
-    const ReferenceOutput expected = ReferenceForward(one, [&](int64_t, int64_t, int64_t kv) {
-      return seen[static_cast<size_t>(kv)] != std::byte{0};
-    });
-    for (int64_t d = 0; d < in.v.dim; ++d) {
-      Widen(Difference(out_[static_cast<size_t>(row * in.v.dim + d)],
-                       expected.out[static_cast<size_t>(d)]),
-            &errors_.out);
-    }
-    Widen(Difference(logsumexp_[static_cast<size_t>(row)], expected.logsumexp[0]),
-          &errors_.logsumexp);
-  }
-
   const Arguments& arguments_;
   ProgressBar& bar_;
   RunArrays arrays_;
@@ -307,21 +249,39 @@ class RunOfPlan {
   int64_t pairs_ = 0;  // That the masks of all heads let through.
   Timing forward_;
   std::optional<Timing> backward_;
-  Errors errors_;
+  RunErrors errors_;
   int threads_ = 0;
   double peak_ = 0;
 };
+
+std::filesystem::path FileOf(const std::string& name) {
+  return std::filesystem::weakly_canonical(
+      std::filesystem::absolute(name.substr(0, name.find(":/"))));
+}
 
 /// Before any work, so that none is lost.
 void CheckOutputs(const Arguments& arguments) {
   for (const auto& path : {arguments.output, arguments.logsumexp}) {
     if (path) CheckFloatsName(*path);
   }
-  if (arguments.output && arguments.output == arguments.logsumexp) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("[arguments] expected different files for --output and --lse, got {} "
-                            "twice; -o name.h5 alone holds both",
-                            *arguments.output));
+  std::vector<std::string> used{arguments.file};
+  for (const auto& path : {arguments.arrays.q, arguments.arrays.k, arguments.arrays.v}) {
+    if (path) used.push_back(*path);
+  }
+  for (const auto& path : {arguments.output, arguments.logsumexp}) {
+    if (!path) continue;
+    if (!std::filesystem::is_directory(FileOf(*path).parent_path())) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("[arguments] expected a folder for {}, got none there", *path));
+    }
+    const auto is_same = [&](const std::string& other) { return FileOf(other) == FileOf(*path); };
+    if (std::ranges::any_of(used, is_same)) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("[arguments] expected a file of its own for what is written, got {} "
+                              "twice",
+                              *path));
+    }
+    used.push_back(*path);
   }
 }
 

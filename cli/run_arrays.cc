@@ -21,6 +21,25 @@ constexpr int64_t kHeadDim = 128;
   throw Error(ErrorCode::kInvalidArgument, "[arguments] " + message);
 }
 
+// Throws unless an array of that shape, and one of its size in float32, fits in memory.
+int64_t CheckedSize(const std::vector<int64_t>& shape) {
+  ByteCount size = 1;
+  for (int64_t extent : shape) {
+    if (extent < 1) {
+      ThrowUnusable(
+          fmt::format("expected extents of at least 1, got ({})", fmt::join(shape, ", ")));
+    }
+    size *= static_cast<ByteCount>(extent);
+    if (size > ByteCount{1} << 60 || !FitsInMemory(size * sizeof(float))) {
+      throw Error(
+          ErrorCode::kTooLarge,
+          fmt::format("[run] expected arrays that fit in memory ({} bytes are left), got ({})",
+                      AvailableMemory(), fmt::join(shape, ", ")));
+    }
+  }
+  return static_cast<int64_t>(size);
+}
+
 FloatArray ReadHeads(const std::string& name) {
   FloatArray array = ReadFloats(name);
   if (array.shape.size() != 3 && array.shape.size() != 4) {
@@ -29,25 +48,19 @@ FloatArray ReadHeads(const std::string& name) {
                     "got ({})",
                     name, fmt::join(array.shape, ", ")));
   }
+  CheckedSize(array.shape);
   return array;
 }
 
 // Numbers of a normal distribution with that deviation.
 FloatArray Draw(std::mt19937_64& random, std::vector<int64_t> shape, bool is_bfloat16,
-                float deviation) {
+                float deviation, const Progress& progress) {
   FloatArray array{is_bfloat16, std::move(shape), nullptr};
-  ByteCount bytes = is_bfloat16 ? 2 : 4;
-  for (int64_t extent : array.shape) bytes *= static_cast<ByteCount>(extent);
-  if (!FitsInMemory(bytes)) {
-    throw Error(
-        ErrorCode::kTooLarge,
-        fmt::format("[run] expected arrays that fit in memory ({} bytes are left), got ({})",
-                    AvailableMemory(), fmt::join(array.shape, ", ")));
-  }
-  const std::shared_ptr<std::byte> memory = AllocateBytes(static_cast<int64_t>(bytes));
+  const int64_t size = CheckedSize(array.shape);
+  const std::shared_ptr<std::byte> memory = AllocateBytes(size * (is_bfloat16 ? 2 : 4));
   std::normal_distribution<float> normal(0, deviation);
-  const int64_t size = array.size();
   for (int64_t i = 0; i < size; ++i) {
+    if (i % 65536 == 0) progress.ThrowIfStopped();
     const float value = normal(random);
     if (is_bfloat16) {
       reinterpret_cast<uint16_t*>(memory.get())[i] = ToBFloat16(value);
@@ -74,7 +87,7 @@ std::string ShapeOf(const char* name, const FloatArray& array) {
 
 }  // namespace
 
-RunArrays::RunArrays(const Plan& plan, const ArraysWanted& wanted) {
+RunArrays::RunArrays(const Plan& plan, const ArraysWanted& wanted, const Progress& progress) {
   if (wanted.q || wanted.k || wanted.v) {
     if (!wanted.q || !wanted.k || !wanted.v) {
       ThrowUnusable("expected all of --q, --k and --v, or none");
@@ -88,6 +101,7 @@ RunArrays::RunArrays(const Plan& plan, const ArraysWanted& wanted) {
     q_ = ReadHeads(*wanted.q);
     k_ = ReadHeads(*wanted.k);
     v_ = ReadHeads(*wanted.v);
+    CheckedSize(OutShape());
     return;
   }
   const int64_t dim = wanted.head_dim.value_or(kHeadDim);
@@ -102,9 +116,11 @@ RunArrays::RunArrays(const Plan& plan, const ArraysWanted& wanted) {
   seed_ = wanted.seed.value_or(0);
   std::mt19937_64 random(static_cast<uint64_t>(*seed_));
   const float scale = 1 / std::sqrt(static_cast<float>(dim));
-  q_ = Draw(random, shape(heads, mask.q_len, dim), is_bfloat16, scale);
-  k_ = Draw(random, shape(kv_heads, mask.kv_len, dim), is_bfloat16, 1);
-  v_ = Draw(random, shape(kv_heads, mask.kv_len, wanted.head_dim_v.value_or(dim)), is_bfloat16, 1);
+  q_ = Draw(random, shape(heads, mask.q_len, dim), is_bfloat16, scale, progress);
+  k_ = Draw(random, shape(kv_heads, mask.kv_len, dim), is_bfloat16, 1, progress);
+  v_ = Draw(random, shape(kv_heads, mask.kv_len, wanted.head_dim_v.value_or(dim)), is_bfloat16, 1,
+            progress);
+  CheckedSize(OutShape());
 }
 
 AttentionInputs RunArrays::inputs() const { return {View(q_), View(k_), View(v_), {}, {}}; }

@@ -10,6 +10,7 @@
 #include "splashmask/io/floats.h"
 #include "splashmask/kernels/attention_inputs.h"
 #include "splashmask/planner/plan.h"
+#include "splashmask/planner/progress.h"
 
 namespace splashmask::cli {
 
@@ -26,9 +27,9 @@ struct ArraysWanted {
 class RunArrays {
  public:
   /// Throws kInvalidArgument for arguments that contradict each other and shapes that are not
-  /// [heads, length, dim] or [batch, heads, length, dim], and what ReadFloats throws. Whether they
-  /// fit the plan is for attention to say.
-  RunArrays(const Plan& plan, const ArraysWanted& wanted);
+  /// [heads, length, dim] or [batch, heads, length, dim], kTooLarge, kCancelled, and what
+  /// ReadFloats throws. Whether they fit the plan is for attention to say.
+  RunArrays(const Plan& plan, const ArraysWanted& wanted, const Progress& progress);
 
   AttentionInputs inputs() const;
   /// The shapes without the batch axis, when q's file has none.

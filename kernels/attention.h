@@ -76,7 +76,9 @@ class SplashAttention {
   ///
   /// The result does not depend on the number of threads, nor on the run. Where q, k and v are all
   /// bfloat16 and the processor has AVX-512-BF16, weights are rounded to bfloat16 before they meet
-  /// v. Throws kInvalidArgument for shapes that do not fit the plan or each other and for a plan
+  /// v, and numbers below 2^-126 are taken for 0.
+  ///
+  /// Throws kInvalidArgument for shapes that do not fit the plan or each other and for a plan
   /// without fwd, kCancelled.
   void Forward(const AttentionInputs& inputs, const Tensor& out, std::span<float> logsumexp = {},
                const Progress& progress = {}) const;

@@ -59,6 +59,8 @@ HWY_EXPORT(MultiplyAdd);
 HWY_EXPORT(Target);
 
 double MeasureFmaPeak(int threads) {
+  threads =
+      std::clamp(threads, 1, std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
   double best = 0;
   for (int attempt = 0; attempt < 5; ++attempt) {
     std::atomic<int> ready = 0;

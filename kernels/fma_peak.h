@@ -4,8 +4,8 @@
 
 namespace splashmask {
 
-/// float32 multiply-adds in registers on `threads` threads at once, two operations each, per
-/// second.
+/// float32 multiply-adds in registers on `threads` threads at once (no more than there are
+/// processors), two operations each, per second.
 double MeasureFmaPeak(int threads);
 
 /// The SIMD target that it was measured on, as Highway names it.

@@ -98,8 +98,7 @@ class Forward {
       std::fill(logits + seen.count * width_, logits_ + count * width_, -kInfinity);
       const ScaleAndAdd rescale = Softmax(panel, count);
       PrefetchNext(task_.v, tile, task_.dim_v, i, panel_count());
-      operands_.AddValues(seen.begin - before, count, seen.all && count == seen.count, logits_,
-                          rescale, panel.out);
+      operands_.AddValues(seen.begin - before, count, seen.all, logits_, rescale, panel.out);
     }
   }
 

@@ -80,7 +80,7 @@ class FloatOperands {
   std::optional<bool> finite_;  // Whether all of v is; nullopt: nobody asked.
 };
 
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+#if HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3
 /// k and v of a tile in pairs of bfloat16 numbers, and products in AVX-512-BF16: of k along dim, of
 /// v two positions at a time. Weights are rounded to bfloat16.
 class PairOperands {
@@ -93,14 +93,13 @@ class PairOperands {
   }
 
   static int64_t ScratchSize(int64_t dim, int64_t dim_v) {
-    return kTile * (Pairs(dim) + dim_v) + kTile / 2 * dim_v + 3 * 16;
+    return kTile * Pairs(dim) + kTile / 2 * dim_v + 2 * 16;
   }
 
   PairOperands(const ForwardTask& task, Scratch& scratch)
       : task_(task),
         k_scratch_(reinterpret_cast<uint32_t*>(scratch.Take(kTile * Pairs(task.dim)))),
-        v_pairs_(reinterpret_cast<uint32_t*>(scratch.Take(kTile / 2 * task.dim_v))),
-        v_scratch_(scratch.Take(kTile * task.dim_v)) {}
+        v_pairs_(reinterpret_cast<uint32_t*>(scratch.Take(kTile / 2 * task.dim_v))) {}
 
   /// Writes `count` rows of q as a panel of pairs, [(dim + 1) / 2][width].
   void MakePanel(int64_t first, int64_t count, float* panel) const {
@@ -116,9 +115,9 @@ class PairOperands {
 
   void Load(const Tile& tile) {
     tile_ = tile;
-    finite_.reset();
     LoadK();
     LoadV();
+    finite_ = TakeOutWhatIsNotFinite();
   }
 
   void Logits(int64_t begin, int64_t count, const float* panel, float* logits) const {
@@ -126,24 +125,21 @@ class PairOperands {
                 Pairs(task_.dim), nullptr, logits);
   }
 
-  void AddValues(int64_t begin, int64_t count, bool seen_by_all, float* weights,
-                 const ScaleAndAdd& rescale, float* out) {
-    if (!seen_by_all && !finite_) finite_ = AllFinite();
-    if (seen_by_all || *finite_) {
-      alignas(64) float scale[kVectors * 16];
-      for (int i = 0; i < kVectors; ++i) hn::Store(rescale.scale[i], F32(), scale + 16 * i);
-      RoundToPairs(weights, count);
-      Bf16Product(reinterpret_cast<const uint16_t*>(v_pairs_ + begin / 2 * task_.dim_v), 2,
-                  2 * task_.dim_v, task_.dim_v, reinterpret_cast<const uint32_t*>(weights),
-                  count / 2, scale, out);
-    } else {
-      const int64_t there = std::min(count, tile_.count - begin);
-      const Floats v = Widen(task_.v, tile_.kv + begin, there, task_.dim_v, v_scratch_);
-      ProductOfSeen(v.data, v.dim, v.row, task_.dim_v, weights, there, out, rescale);
-    }
+  void AddValues(int64_t begin, int64_t count, bool /*seen_by_all*/, float* weights,
+                 const ScaleAndAdd& rescale, float* out) const {
+    alignas(64) float scale[kVectors * 16];
+    for (int i = 0; i < kVectors; ++i) hn::Store(rescale.scale[i], F32(), scale + 16 * i);
+    RoundToPairs(weights, count);
+    const auto* const pairs = reinterpret_cast<const uint32_t*>(weights);
+    Bf16Product(reinterpret_cast<const uint16_t*>(v_pairs_ + begin / 2 * task_.dim_v), 2,
+                2 * task_.dim_v, task_.dim_v, pairs, count / 2, scale, out);
+    if (!finite_) AddWhatIsNotFinite(begin, std::min(count, tile_.count - begin), pairs, out);
   }
 
  private:
+  static constexpr uint16_t kExponent = 0x7F80;  // All ones: NaN or infinite.
+  static bool IsFinite(uint16_t bits) { return (bits & kExponent) != kExponent; }
+
   static int64_t Pairs(int64_t dim) { return (dim + 1) / 2; }
 
   static const uint16_t* Row(const Rows& rows, int64_t i) {
@@ -190,24 +186,45 @@ class PairOperands {
     }
   }
 
-  bool AllFinite() const {
-    constexpr uint16_t kExponent = 0x7F80;
-    const auto* const numbers = reinterpret_cast<const uint16_t*>(v_pairs_);
+  // Makes NaN and infinities of v zeros, which change nothing, and returns whether there were none.
+  bool TakeOutWhatIsNotFinite() {
+    const int64_t size = (tile_.count + 1) / 2 * task_.dim_v;
     bool finite = true;
-    for (int64_t i = 0; i < (tile_.count + 1) / 2 * 2 * task_.dim_v; ++i) {
-      finite &= (numbers[i] & kExponent) != kExponent;
+    for (int64_t i = 0; i < size; ++i) {
+      finite &= IsFinite(static_cast<uint16_t>(v_pairs_[i])) &
+                IsFinite(static_cast<uint16_t>(v_pairs_[i] >> 16));
     }
-    return finite;
+    if (finite) return true;
+    for (int64_t i = 0; i < size; ++i) {
+      if (!IsFinite(static_cast<uint16_t>(v_pairs_[i]))) v_pairs_[i] &= 0xFFFF0000u;
+      if (!IsFinite(static_cast<uint16_t>(v_pairs_[i] >> 16))) v_pairs_[i] &= 0xFFFFu;
+    }
+    return false;
+  }
+
+  // To the rows that give them weight, and no other.
+  void AddWhatIsNotFinite(int64_t begin, int64_t count, const uint32_t* weights, float* out) const {
+    const int64_t width = PanelWidth();
+    for (int64_t c = 0; c < count; ++c) {
+      for (int64_t d = 0; d < task_.dim_v; ++d) {
+        const uint16_t bits = Row(task_.v, tile_.kv + begin + c)[d * task_.v.dim];
+        if (IsFinite(bits)) continue;
+        for (int64_t lane = 0; lane < width; ++lane) {
+          const uint32_t pair = weights[c / 2 * width + lane];
+          const float weight = FromBFloat16(static_cast<uint16_t>(c % 2 == 0 ? pair : pair >> 16));
+          if (weight != 0) out[d * width + lane] += weight * FromBFloat16(bits);
+        }
+      }
+    }
   }
 
   const ForwardTask& task_;
   uint32_t* const k_scratch_;  // [kTile][pairs of dim].
   uint32_t* const v_pairs_;    // [kTile / 2][dim_v].
-  float* const v_scratch_;     // [kTile][dim_v].
   const uint16_t* k_ = nullptr;
   int64_t k_row_ = 0;
   Tile tile_{};
-  std::optional<bool> finite_;
+  bool finite_ = true;  // Whether all of v in the tile is.
 };
 #else
 using PairOperands = FloatOperands;

@@ -127,6 +127,23 @@ def test_what_is_not_finite_is_told(run, tmp_path):
     np.testing.assert_array_equal(np.isnan(np.load(tmp_path / "out.npy")[0, :, 3]), sees)
 
 
+def test_one_wrong_number_is_not_forgotten(run, tmp_path):
+    """An infinity whose weight underflows in float32, in the first of two columns."""
+    compiled(run, "compile", "full()", "--q-len", "16", "--block-q", "16", "--block-kv", "16")
+    q, k, v = (np.zeros((1, 16, 2), "float32") for _ in range(3))
+    q[0, :, 0], k[0, 0, 0], v[:] = 1, 100, 1
+    v[0, 5, 0] = np.inf
+    save(tmp_path, (q, k, v))
+    done = run("run", "plan.h5", *FILES, "-o", "out.npy", "--json")
+    assert not np.isposinf(np.load(tmp_path / "out.npy")[0, :, 0]).all()
+    assert json.loads(done.stdout)["error"]["out"] is None
+
+
+def test_more_threads_than_processors(run):
+    compiled(run, *WINDOW)
+    assert json.loads(run("run", "plan.h5", "--threads", "256", "--json").stdout)["threads"] == 256
+
+
 BAD = [
     (["--q", "q.npy"], "[arguments] expected all of --q, --k and --v, or none"),
     ([*FILES, "--seed", "3"], "beside --q, --k and --v, which have shapes and numbers of their own"),
@@ -142,7 +159,13 @@ BAD = [
     (["--head-dim", "99999999999"], "[run] expected arrays that fit in memory"),
     (["-o", "out.txt"], "[write_floats] expected name.npy or name.h5, got 'out.txt'"),
     (["--lse", "lse"], "[write_floats] expected name.npy or name.h5, got 'lse'"),
-    (["-o", "a.h5", "--lse", "a.h5"], "expected different files for --output and --lse, got a.h5 twice"),
+    (["-o", "a.h5", "--lse", "./a.h5"], "expected a file of its own for what is written, got ./a.h5 twice"),
+    (["-o", "plan.h5"], "expected a file of its own for what is written, got plan.h5 twice"),
+    ([*FILES, "--lse", "v.npy"], "expected a file of its own for what is written, got v.npy twice"),
+    (["-o", "none/out.npy"], "expected a folder for none/out.npy, got none there"),
+    (["--q", "empty.npy", *FILES[2:]], "expected extents of at least 1, got (0, 5, 5)"),
+    (["--batch", "4611686018427387904", "--head-dim", "4611686018427387904"],
+     "[run] expected arrays that fit in memory"),
     (["--dtype", "float16"], "--dtype: float16 not in {float32,bfloat16}"),
     (["--repeat", "0"], "--repeat: expected at least 1, got 0"),
 ]
@@ -153,6 +176,7 @@ def test_bad_input(run, tmp_path, arguments, text):
     compiled(run, *WINDOW)
     save(tmp_path, draw(0))
     np.save(tmp_path / "q64.npy", draw(0)[0].astype(np.float64))
+    np.save(tmp_path / "empty.npy", np.zeros((0, 5, 5), np.float32))
     np.save(tmp_path / "flat.npy", draw(0)[0].reshape(4, -1))
     before = sorted(tmp_path.iterdir())
     done = run("run", "plan.h5", *arguments)
