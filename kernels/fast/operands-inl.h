@@ -93,13 +93,13 @@ class PairOperands {
   }
 
   static int64_t ScratchSize(int64_t dim, int64_t dim_v) {
-    return kTile * Pairs(dim) + kTile / 2 * dim_v + 2 * 16;
+    return kTile * Pairs(dim) + kTile / 2 * dim_v + kLanes + 2 * 16;
   }
 
   PairOperands(const ForwardTask& task, Scratch& scratch)
       : task_(task),
         k_scratch_(reinterpret_cast<uint32_t*>(scratch.Take(kTile * Pairs(task.dim)))),
-        v_pairs_(reinterpret_cast<uint32_t*>(scratch.Take(kTile / 2 * task.dim_v))) {}
+        v_pairs_(reinterpret_cast<uint32_t*>(scratch.Take(kTile / 2 * task.dim_v + kLanes))) {}
 
   /// Writes `count` rows of q as a panel of pairs, [(dim + 1) / 2][width].
   void MakePanel(int64_t first, int64_t count, float* panel) const {
@@ -117,6 +117,7 @@ class PairOperands {
     tile_ = tile;
     LoadK();
     LoadV();
+    std::fill_n(v_pairs_ + (tile.count + 1) / 2 * task_.dim_v, kLanes, 0);
     finite_ = TakeOutWhatIsNotFinite();
   }
 
@@ -127,8 +128,8 @@ class PairOperands {
 
   void AddValues(int64_t begin, int64_t count, bool /*seen_by_all*/, float* weights,
                  const ScaleAndAdd& rescale, float* out) const {
-    alignas(64) float scale[kVectors * 16];
-    for (int i = 0; i < kVectors; ++i) hn::Store(rescale.scale[i], F32(), scale + 16 * i);
+    alignas(64) float scale[kVectors * kLanes];
+    for (int i = 0; i < kVectors; ++i) hn::Store(rescale.scale[i], F32(), scale + kLanes * i);
     RoundToPairs(weights, count);
     const auto* const pairs = reinterpret_cast<const uint32_t*>(weights);
     Bf16Product(reinterpret_cast<const uint16_t*>(v_pairs_ + begin / 2 * task_.dim_v), 2,
@@ -137,6 +138,7 @@ class PairOperands {
   }
 
  private:
+  static constexpr int64_t kLanes = 16;
   static constexpr uint16_t kExponent = 0x7F80;  // All ones: NaN or infinite.
   static bool IsFinite(uint16_t bits) { return (bits & kExponent) != kExponent; }
 
@@ -189,12 +191,15 @@ class PairOperands {
   // Makes NaN and infinities of v zeros, which change nothing, and returns whether there were none.
   bool TakeOutWhatIsNotFinite() {
     const int64_t size = (tile_.count + 1) / 2 * task_.dim_v;
-    bool finite = true;
-    for (int64_t i = 0; i < size; ++i) {
-      finite &= IsFinite(static_cast<uint16_t>(v_pairs_[i])) &
-                IsFinite(static_cast<uint16_t>(v_pairs_[i] >> 16));
+    const hn::RebindToUnsigned<F32> d;
+    const auto low = hn::Set(d, kExponent), high = hn::Set(d, uint32_t{kExponent} << 16);
+    auto found = hn::FirstN(d, 0);
+    for (int64_t i = 0; i < size; i += kLanes) {
+      const auto pairs = hn::Load(d, v_pairs_ + i);  // Zeros beyond the last.
+      found = hn::Or(found,
+                     hn::Or(hn::Eq(hn::And(pairs, low), low), hn::Eq(hn::And(pairs, high), high)));
     }
-    if (finite) return true;
+    if (hn::AllFalse(d, found)) return true;
     for (int64_t i = 0; i < size; ++i) {
       if (!IsFinite(static_cast<uint16_t>(v_pairs_[i]))) v_pairs_[i] &= 0xFFFF0000u;
       if (!IsFinite(static_cast<uint16_t>(v_pairs_[i] >> 16))) v_pairs_[i] &= 0xFFFFu;
