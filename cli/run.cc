@@ -21,6 +21,7 @@
 #include "splashmask/cli/run_arrays.h"
 #include "splashmask/cli/run_check.h"
 #include "splashmask/cli/terminal.h"
+#include "splashmask/io/arrays.h"
 #include "splashmask/io/plan_file.h"
 #include "splashmask/kernels/attention.h"
 #include "splashmask/kernels/fma_peak.h"
@@ -94,15 +95,12 @@ class RunOfPlan {
       : arguments_(arguments),
         bar_(bar),
         arrays_(plan, arguments.arrays, bar.Step("draw")),
-        attention_(std::move(plan), {{}, arguments.threads, {}}) {
-    const AttentionInputs in = arrays_.inputs();
-    out_.resize(static_cast<size_t>(in.q.batch * in.q.heads * in.q.length * in.v.dim));
-    logsumexp_.resize(static_cast<size_t>(in.q.batch * in.q.heads * in.q.length));
-  }
+        attention_(std::move(plan), {{}, arguments.threads, {}}) {}
 
   void Compute() {
     const AttentionInputs in = arrays_.inputs();
     const Tensor out = Like(in.q, in.v.dim, out_);
+    logsumexp_.resize(static_cast<size_t>(in.q.batch * in.q.heads * in.q.length));
     // Also the one that is not timed: pages are touched, clocks are up.
     attention_.Forward(in, out, logsumexp_, bar_.Step("forward"));
     CountPairs();
@@ -255,8 +253,8 @@ class RunOfPlan {
 };
 
 std::filesystem::path FileOf(const std::string& name) {
-  return std::filesystem::weakly_canonical(
-      std::filesystem::absolute(name.substr(0, name.find(":/"))));
+  const auto inside = SplitHdf5Name(name);
+  return std::filesystem::weakly_canonical(std::filesystem::absolute(inside ? inside->file : name));
 }
 
 /// Before any work, so that none is lost.

@@ -39,6 +39,12 @@ Array ReadHdf5Dataset(const std::string& path, const std::string& dataset) {
   return Array(*info.dtype, info.shape, memory);
 }
 
+std::optional<Hdf5Name> SplitHdf5Name(const std::string& name) {
+  const size_t colon = name.find(":/");
+  if (colon == std::string::npos || colon == 0) return std::nullopt;
+  return Hdf5Name{name.substr(0, colon), name.substr(colon + 1)};
+}
+
 ArrayResolver FileResolver(std::string base_directory) {
   return [base = std::move(base_directory)](const std::string& name) {
     if (name.starts_with("sha256:")) {
@@ -47,9 +53,8 @@ ArrayResolver FileResolver(std::string base_directory) {
                               "this array has it under that name",
                               name));
     }
-    if (const size_t colon = name.find(":/"); colon != std::string::npos && colon > 0) {
-      return ReadHdf5Dataset(InDirectory(base, name.substr(0, colon)), name.substr(colon + 1))
-          .WithName(name);
+    if (const auto inside = SplitHdf5Name(name)) {
+      return ReadHdf5Dataset(InDirectory(base, inside->file), inside->dataset).WithName(name);
     }
     if (name.ends_with(".npy")) return ReadNpy(InDirectory(base, name)).WithName(name);
     throw Error(

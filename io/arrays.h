@@ -2,6 +2,7 @@
 #pragma once
 // Array leaves from files.
 
+#include <optional>
 #include <string>
 
 #include "splashmask/masks/array.h"
@@ -18,6 +19,14 @@ Array ReadNpy(const std::string& path);
 /// Reads `dataset`, a path from the root, of an HDF5 file: bool (h5py's enum) or integer, any rank,
 /// byte order and storage. Throws kNotFound, kIo, and kInvalidArray for anything else.
 Array ReadHdf5Dataset(const std::string& path, const std::string& dataset);
+
+/// "file.h5:/path" in two: `dataset` begins with the slash.
+struct Hdf5Name {
+  std::string file, dataset;
+};
+
+/// nullopt for a name that says no path inside a file.
+std::optional<Hdf5Name> SplitHdf5Name(const std::string& name);
 
 /// Resolves "x.npy" and "file.h5:/path", relative names from `base_directory` (empty: the current
 /// one). "sha256:..." names throw kNotFound: only a plan file holds those.

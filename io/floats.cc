@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "splashmask/io/arrays.h"
 #include "splashmask/io/hdf5.h"
 #include "splashmask/io/npy.h"
 #include "splashmask/io/replace_file.h"
@@ -52,8 +53,8 @@ int64_t FloatArray::size() const {
 }
 
 FloatArray ReadFloats(const std::string& name) {
-  if (const size_t colon = name.find(":/"); colon != std::string::npos && colon > 0) {
-    return ReadHdf5Floats(name.substr(0, colon), name.substr(colon + 1));
+  if (const auto inside = SplitHdf5Name(name)) {
+    return ReadHdf5Floats(inside->file, inside->dataset);
   }
   if (name.ends_with(".npy")) return ReadNpyFloats(name);
   RefuseName("read_floats", "name.npy or file.h5:/path", name);

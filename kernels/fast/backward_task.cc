@@ -41,8 +41,8 @@ struct BackwardPanel {
 
   // All but what the rows see.
   void Load(const QRows& all, int64_t dim, int64_t dim_v) const {
-    Transpose(all.q, rows.first, rows.count, dim, q);
-    Transpose(all.d_out, rows.first, rows.count, dim_v, d_out);
+    RowsToPanel(all.q, rows.first, rows.count, dim, PanelWidth(), q);
+    RowsToPanel(all.d_out, rows.first, rows.count, dim_v, PanelWidth(), d_out);
     for (int64_t i = 0; i < PanelWidth(); ++i) {
       const int64_t row = rows.first + std::min(i, rows.count - 1);
       const bool is_there = i < rows.count && all.logsumexp[row] != -kInfinity;

@@ -57,9 +57,16 @@ class Forward {
   }
 
   void Run() {
-    for (int64_t i = 0; i < panel_count(); ++i) Begin(PanelAt(i));
-    ForEachTile(task_.visits, [&](const Tile& tile) { RunTile(tile); });
-    for (int64_t i = 0; i < panel_count(); ++i) Finish(PanelAt(i));
+    bool is_first = true;
+    ForEachTile(task_.visits, [&](const Tile& tile) {
+      RunTile(tile, is_first);
+      is_first = false;
+    });
+    if (!is_first) return;
+    for (int64_t i = 0; i < panel_count(); ++i) {
+      Begin(PanelAt(i));
+      Finish(PanelAt(i));
+    }
   }
 
  private:
@@ -77,68 +84,106 @@ class Forward {
     panel.rows.Fill(task_.mask);
   }
 
-  void RunTile(const Tile& tile) {
-    bool loaded = false;
+  // The first tile begins every panel, the last one finishes it: what comes from memory for the
+  // one, or goes there for the other, is fetched while the panel before is at work.
+  void RunTile(const Tile& tile, bool is_first) {
+    const bool is_last = tile.next_count == 0;
+    bool is_loaded = false;
     for (int64_t i = 0; i < panel_count(); ++i) {
       const ForwardPanel panel = PanelAt(i);
-      const TileMask::Seen seen = mask_.Look(panel.rows, *tile.visit, tile.kv, tile.count);
-      if (seen.count == 0) continue;
-      if (!loaded) operands_.Load(tile);
-      loaded = true;
-      PrefetchNext(task_.k, tile, task_.dim, i, panel_count());
-      // Positions before and after, to fill up what is multiplied together, get no weight.
-      constexpr int64_t kTogether = Operands::kTogether;
-      const int64_t before = seen.begin % kTogether;
-      const int64_t count = (before + seen.count + kTogether - 1) / kTogether * kTogether;
-      float* const logits = logits_ + before * width_;
-      operands_.Logits(seen.begin, seen.count, panel.q, logits);
-      if (task_.soft_cap != 0) Cap(task_.soft_cap, seen.count, logits, width_);
-      if (!seen.all) mask_.Hide(panel.rows, seen.count, logits, width_);
-      std::fill(logits_, logits, -kInfinity);
-      std::fill(logits + seen.count * width_, logits_ + count * width_, -kInfinity);
-      const ScaleAndAdd rescale = Softmax(panel, count);
-      PrefetchNext(task_.v, tile, task_.dim_v, i, panel_count());
-      operands_.AddValues(seen.begin - before, count, seen.all, logits_, rescale, panel.out);
+      if (is_first) {
+        Begin(panel);
+        if (i + 1 < panel_count()) {
+          const PanelRows& next = PanelAt(i + 1).rows;
+          Prefetch(task_.q, next.first, next.count, task_.dim);
+        }
+      }
+      if (is_last) Prefetch<true>(task_.out, panel.rows.first, panel.rows.count, task_.dim_v);
+      RunPanel(tile, i, panel, is_loaded);
+      if (is_last) Finish(panel);
     }
+  }
+
+  void RunPanel(const Tile& tile, int64_t index, const ForwardPanel& panel, bool& is_loaded) {
+    const TileMask::Seen seen = mask_.Look(panel.rows, *tile.visit, tile.kv, tile.count);
+    if (seen.count == 0) return;
+    if (!is_loaded) operands_.Load(tile);
+    is_loaded = true;
+    PrefetchNext(task_.k, tile, task_.dim, index, panel_count());
+    // Positions before and after, to fill up what is multiplied together, get no weight.
+    constexpr int64_t kTogether = Operands::kTogether;
+    const int64_t before = seen.begin % kTogether;
+    const int64_t count = (before + seen.count + kTogether - 1) / kTogether * kTogether;
+    float* const logits = logits_ + before * width_;
+    operands_.Logits(seen.begin, seen.count, panel.q, logits);
+    if (task_.soft_cap != 0) Cap(task_.soft_cap, seen.count, logits, width_);
+    if (!seen.all) mask_.Hide(panel.rows, seen.count, logits, width_);
+    std::fill(logits_, logits, -kInfinity);
+    std::fill(logits + seen.count * width_, logits_ + count * width_, -kInfinity);
+    const ScaleAndAdd rescale = Softmax(panel, count);
+    PrefetchNext(task_.v, tile, task_.dim_v, index, panel_count());
+    operands_.AddValues(seen.begin - before, count, seen.all, logits_, rescale, panel.out);
   }
 
   // Logits become weights, relative to the largest logit so far.
   ScaleAndAdd Softmax(const ForwardPanel& panel, int64_t count) {
-    ScaleAndAdd rescale{};
+    // Not members, which would be read again after every store.
+    float* const logits = logits_;
+    const int64_t width = width_, lanes = lanes_;
+    const V32 hidden = hn::Set(d_, -kInfinity);
+    V32 before[kVectors], largest[kVectors], next[kVectors];
     for (int i = 0; i < kVectors; ++i) {
-      const V32 before = hn::Load(d_, panel.max + i * lanes_);
-      V32 largest = before;
-      for (int64_t c = 0; c < count; ++c) {
-        // A NaN may be lost here; its weight is NaN all the same.
-        largest = hn::Max(largest, hn::Load(d_, logits_ + c * width_ + i * lanes_));
+      before[i] = largest[i] = next[i] = hn::Load(d_, panel.max + i * lanes);
+    }
+    // A NaN may be lost here; its weight is NaN all the same. Every other position has a sum of its
+    // own, since each waits for the one before.
+    const auto look = [&](int64_t c, V32* so_far) HWY_ATTR {
+      for (int i = 0; i < kVectors; ++i) {
+        so_far[i] = hn::Max(so_far[i], hn::Load(d_, logits + c * width + i * lanes));
       }
-      hn::Store(largest, d_, panel.max + i * lanes_);
+    };
+    for (int64_t c = 0; c + 1 < count; c += 2) {
+      look(c, largest);
+      look(c + 1, next);
+    }
+    if (count % 2 != 0) look(count - 1, largest);
+    ScaleAndAdd rescale{};
+    V32 base[kVectors], sum[kVectors];
+    for (int i = 0; i < kVectors; ++i) {
+      largest[i] = hn::Max(largest[i], next[i]);
+      hn::Store(largest[i], d_, panel.max + i * lanes);
       // Lanes that have seen nothing: any finite number makes exp(-inf - it) 0.
-      const V32 base = hn::IfThenZeroElse(hn::Eq(largest, hn::Set(d_, -kInfinity)), largest);
-      rescale.scale[i] = ExpOfNegative(d_, hn::Sub(before, base));
-      V32 sum = hn::Zero(d_);
-      for (int64_t c = 0; c < count; ++c) {
-        float* const at = logits_ + c * width_ + i * lanes_;
-        const V32 weight = ExpOfNegative(d_, hn::Sub(hn::Load(d_, at), base));
+      base[i] = hn::IfThenZeroElse(hn::Eq(largest[i], hidden), largest[i]);
+      rescale.scale[i] = ExpOfNegative(d_, hn::Sub(before[i], base[i]));
+      sum[i] = hn::Zero(d_);
+    }
+    for (int64_t c = 0; c < count; ++c) {
+      for (int i = 0; i < kVectors; ++i) {
+        float* const at = logits + c * width + i * lanes;
+        const V32 weight = ExpOfNegative(d_, hn::Sub(hn::Load(d_, at), base[i]));
         hn::Store(weight, d_, at);
-        sum = hn::Add(sum, weight);
+        sum[i] = hn::Add(sum[i], weight);
       }
-      float* const total = panel.sum + i * lanes_;
-      hn::Store(hn::MulAdd(hn::Load(d_, total), rescale.scale[i], sum), d_, total);
+    }
+    for (int i = 0; i < kVectors; ++i) {
+      float* const total = panel.sum + i * lanes;
+      hn::Store(hn::MulAdd(hn::Load(d_, total), rescale.scale[i], sum[i]), d_, total);
     }
     return rescale;
   }
 
   void Finish(const ForwardPanel& panel) {
-    for (int64_t i = 0; i < panel.rows.count; ++i) {
-      const int64_t row = panel.rows.first + i;
-      const float sum = panel.sum[i];
-      const float inverse = sum == 0 ? 0 : 1 / sum;
-      for (int64_t d = 0; d < task_.dim_v; ++d) {
-        SetAt(task_.out, row, d, panel.out[d * width_ + i] * inverse);
+    const PanelRows& rows = panel.rows;
+    if (task_.logsumexp != nullptr) {
+      for (int64_t i = 0; i < rows.count; ++i) {
+        task_.logsumexp[rows.first + i] = panel.max[i] + std::log(panel.sum[i]);
       }
-      if (task_.logsumexp != nullptr) task_.logsumexp[row] = panel.max[i] + std::log(sum);
     }
+    // Sums turn into factors.
+    for (int64_t i = 0; i < rows.count; ++i) {
+      panel.sum[i] = panel.sum[i] == 0 ? 0 : 1 / panel.sum[i];
+    }
+    PanelToRows(panel.out, width_, panel.sum, task_.dim_v, task_.out, rows.first, rows.count);
   }
 
   static constexpr F32 d_{};

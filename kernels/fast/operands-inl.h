@@ -42,7 +42,7 @@ class FloatOperands {
 
   /// Writes `count` rows of q as a panel, [dim][width].
   void MakePanel(int64_t first, int64_t count, float* panel) const {
-    Transpose(task_.q, first, count, task_.dim, panel);
+    RowsToPanel(task_.q, first, count, task_.dim, PanelWidth(), panel);
   }
 
   void Load(const Tile& tile) {

@@ -60,6 +60,7 @@ HWY_INLINE void ProductRows(const float* HWY_RESTRICT a, int64_t a_row, int64_t 
   // A pointer for every three rows, which x86 reaches as p, p + 4 s and p + 8 s: a pointer or an
   // offset for each row would not fit in the registers.
   const float* rows[] = {a + static_cast<int64_t>(kRow / 3 * 3) * a_row...};
+#pragma GCC unroll 4
   for (int64_t k = 0; k < count; ++k) {
     const V32 b0 = hn::Load(d, panel), b1 = hn::Load(d, panel + lanes);
     const auto add = [&](size_t row) HWY_ATTR {

@@ -20,6 +20,7 @@
 
 #include "splashmask/kernels/fast/product-inl.h"
 #include "splashmask/kernels/fast/task.h"
+#include "splashmask/kernels/fast/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace splashmask::fast::HWY_NAMESPACE {
@@ -44,21 +45,6 @@ class Scratch {
   float* at_;
   float* begin_;
 };
-
-HWY_INLINE float At(const Rows& rows, int64_t i, int64_t d) {
-  const int64_t offset = i * rows.row + d * rows.dim;
-  if (rows.type == FloatType::kFloat32) return static_cast<const float*>(rows.data)[offset];
-  return FromBFloat16(static_cast<const uint16_t*>(rows.data)[offset]);
-}
-
-HWY_INLINE void SetAt(const OutputRows& rows, int64_t i, int64_t d, float value) {
-  const int64_t offset = i * rows.row + d * rows.dim;
-  if (rows.type == FloatType::kFloat32) {
-    static_cast<float*>(rows.data)[offset] = value;
-  } else {
-    static_cast<uint16_t*>(rows.data)[offset] = ToBFloat16(value);
-  }
-}
 
 /// Floats of some rows: the tensor's own, or widened into scratch memory.
 struct Floats {
@@ -109,19 +95,25 @@ HWY_INLINE void ForEachTile(std::span<const Visit> visits, const Work& work) {
   }
 }
 
-/// Fetches part `part` of `parts` of the next tile's rows into the second cache: from beyond it a
-/// tile comes slower than the first panel needs it.
-HWY_INLINE void PrefetchNext(const Rows& rows, const Tile& tile, int64_t dim, int64_t part,
-                             int64_t parts) {
+/// Fetches rows [first, first + count) into the second cache; `write`: they will be written.
+template <bool write = false, typename Data>
+HWY_INLINE void Prefetch(const BasicRows<Data>& rows, int64_t first, int64_t count, int64_t dim) {
   if (rows.dim != 1) return;
   const int64_t size = FloatSize(rows.type);
-  for (int64_t i = tile.next_count * part / parts; i < tile.next_count * (part + 1) / parts; ++i) {
-    const auto* const row =
-        static_cast<const std::byte*>(rows.data) + (tile.next_kv + i) * rows.row * size;
+  for (int64_t i = first; i < first + count; ++i) {
+    const auto* const row = static_cast<const std::byte*>(rows.data) + i * rows.row * size;
     for (int64_t at = 0; at < dim * size; at += 64) {
-      __builtin_prefetch(row + at, 0, 2);
+      __builtin_prefetch(row + at, write, 2);
     }
   }
+}
+
+/// Fetches part `part` of `parts` of the next tile's rows: from beyond the second cache a tile
+/// comes slower than the first panel needs it.
+HWY_INLINE void PrefetchNext(const Rows& rows, const Tile& tile, int64_t dim, int64_t part,
+                             int64_t parts) {
+  const int64_t begin = tile.next_count * part / parts;
+  Prefetch(rows, tile.next_kv + begin, tile.next_count * (part + 1) / parts - begin, dim);
 }
 
 /// Whether there is neither NaN nor an infinity among them.
@@ -140,15 +132,6 @@ HWY_INLINE bool AllFinite(const Floats& floats, int64_t count, int64_t dim) {
     for (; d < dim; ++d) rest += floats.data[i * floats.row + d * floats.dim] * 0.0f;
   }
   return rest == 0 && hn::AllTrue(f, hn::Eq(sum, hn::Zero(f)));
-}
-
-/// Writes rows [first, first + count) transposed, out[d][lane], 0 in the lanes beyond them.
-HWY_INLINE void Transpose(const Rows& rows, int64_t first, int64_t count, int64_t dim, float* out) {
-  const int64_t width = PanelWidth();
-  if (count < width) std::fill_n(out, dim * width, 0.0f);
-  for (int64_t i = 0; i < count; ++i) {
-    for (int64_t d = 0; d < dim; ++d) out[d * width + i] = At(rows, first + i, d);
-  }
 }
 
 /// What the rows of a panel see: [width] each.
