@@ -12,8 +12,17 @@ namespace splashmask {
 
 /// Tokens attend where the ids of both sides are equal, and the mask says so.
 struct AttentionSegmentIds {
-  std::span<const int32_t> q;   ///< [q_len]
-  std::span<const int32_t> kv;  ///< [kv_len]
+  std::span<const int32_t> q;   ///< [q_len] for every sequence, or [batch, q_len]
+  std::span<const int32_t> kv;  ///< [kv_len] for every sequence, or [batch, kv_len]
+
+  /// Those of one sequence: [q_len] and [kv_len].
+  const int32_t* OfQ(int64_t batch, int64_t q_len) const { return Of(q, batch, q_len); }
+  const int32_t* OfKv(int64_t batch, int64_t kv_len) const { return Of(kv, batch, kv_len); }
+
+ private:
+  static const int32_t* Of(std::span<const int32_t> ids, int64_t batch, int64_t length) {
+    return ids.data() + (std::ssize(ids) == length ? 0 : batch * length);
+  }
 };
 
 /// Borrowed from the caller. q is not scaled here: the caller scales, as in JAX.

@@ -66,6 +66,13 @@ void CheckApart(std::string_view name, const ConstTensor& out, std::string_view 
     Refuse("expected {} apart from {}, got both in one memory", name, other_name);
 }
 
+void CheckIds(std::string_view side, std::span<const int32_t> ids, int64_t batch, int64_t length) {
+  if (std::ssize(ids) == length || std::ssize(ids) == batch * length) return;
+  const std::string each =
+      batch == 1 ? "" : fmt::format(", or as many for each of {} sequences", batch);
+  Refuse("expected segment ids for {} {} positions{}, got {}", length, side, each, ids.size());
+}
+
 // q, k, v, segment ids and sinks.
 void CheckInputs(const Plan& plan, const AttentionInputs& in) {
   const Shape shape = plan.mask.shape();
@@ -85,10 +92,9 @@ void CheckInputs(const Plan& plan, const AttentionInputs& in) {
   if (q.heads % k.heads != 0) {
     Refuse("expected the heads of k ({}) to divide those of q ({})", k.heads, q.heads);
   }
-  if (in.segment_ids && (std::ssize(in.segment_ids->q) != shape.q_len ||
-                         std::ssize(in.segment_ids->kv) != shape.kv_len)) {
-    Refuse("expected segment ids for {} q and {} kv positions, got {} and {}", shape.q_len,
-           shape.kv_len, in.segment_ids->q.size(), in.segment_ids->kv.size());
+  if (in.segment_ids) {
+    CheckIds("q", in.segment_ids->q, q.batch, shape.q_len);
+    CheckIds("kv", in.segment_ids->kv, q.batch, shape.kv_len);
   }
   if (!in.sinks.empty() && std::ssize(in.sinks) != q.heads) {
     Refuse("expected a sink for each of {} heads, got {}", q.heads, in.sinks.size());

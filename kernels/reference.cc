@@ -73,8 +73,8 @@ class Problem {
     for (int64_t kv = 0; kv < in_.k.length; ++kv) {
       const double dot = Dot(q.Row(b, head, i), k.Row(b, KvHead(head), kv), in_.q.dim);
       row.uncapped.push_back(dot);
-      row.logits.push_back(Sees(head, i, kv) ? Capped(dot)
-                                             : options_.mask_value.value_or(-kInfinity));
+      row.logits.push_back(Sees(b, head, i, kv) ? Capped(dot)
+                                                : options_.mask_value.value_or(-kInfinity));
     }
     return row;
   }
@@ -92,9 +92,9 @@ class Problem {
   }
 
  private:
-  bool Sees(int64_t head, int64_t i, int64_t kv) const {
-    if (in_.segment_ids && in_.segment_ids->q[static_cast<size_t>(i)] !=
-                               in_.segment_ids->kv[static_cast<size_t>(kv)]) {
+  bool Sees(int64_t b, int64_t head, int64_t i, int64_t kv) const {
+    if (const auto& ids = in_.segment_ids;
+        ids && ids->OfQ(b, in_.q.length)[i] != ids->OfKv(b, in_.k.length)[kv]) {
       return false;
     }
     return visible_(head, i, kv);

@@ -171,20 +171,26 @@ void BackwardPass::RunDqPass(const Call& call, const Progress& progress) const {
   const int64_t rows_per_task =
       RowsPerTask(inputs.q.batch * inputs.q.heads * inputs.q.length, CountThreads(call.threads));
   RunTasks<RowWorkspace>(
-      rows_->MakeTasks(inputs.q.batch, rows_per_task),
+      rows_->MakeTasks(inputs.q.batch, inputs.k.heads, rows_per_task),
       DqScratch(std::min(rows_per_task, rows_->block().q), dim, dim_v), call.threads, progress,
       [&](const RowTask& task, RowWorkspace& workspace, float* scratch) {
-        DqTask work;
-        work.rows = call.RowsFrom(task.batch, task.head, task.first_row, task.rows);
-        work.rows.mask = rows_->Find(task, inputs, &workspace);
-        work.visits = workspace.visits;
-        work.dim = dim;
-        work.dim_v = dim_v;
-        work.k = RowsOf<Rows>(inputs.k, task.batch, task.head / call.heads_per_kv_head, 0);
-        work.v = RowsOf<Rows>(inputs.v, task.batch, task.head / call.heads_per_kv_head, 0);
-        work.soft_cap = call.soft_cap;
-        work.dq = RowsOf<OutputRows>(call.gradients.dq, task.batch, task.head, task.first_row);
-        RunDq(work, scratch);
+        rows_->Find(task, &workspace);
+        for (size_t i = 0; i < task.groups.size(); ++i) {
+          const RowGroup& group = task.groups[i];
+          for (int64_t head = group.head; head < group.head + group.heads; ++head) {
+            DqTask work;
+            work.rows = call.RowsFrom(task.batch, head, group.first_row, group.rows);
+            work.rows.mask = rows_->MaskOf(group, task.batch, inputs);
+            work.visits.left = workspace.Of(i);
+            work.dim = dim;
+            work.dim_v = dim_v;
+            work.k = RowsOf<Rows>(inputs.k, task.batch, task.kv_head, 0);
+            work.v = RowsOf<Rows>(inputs.v, task.batch, task.kv_head, 0);
+            work.soft_cap = call.soft_cap;
+            work.dq = RowsOf<OutputRows>(call.gradients.dq, task.batch, head, group.first_row);
+            RunDq(work, scratch);
+          }
+        }
       });
 }
 
@@ -197,21 +203,22 @@ void BackwardPass::RunDkvPass(const Call& call, const Progress& progress) const 
   if (is_fused) dq_memory.emplace(gradients.dq);
   DqTurns turns(gradients.dq, columns_.block().q);
   struct Workspace {
-    ColumnWorkspace columns;
+    std::vector<ColumnVisit> columns;
     std::vector<QVisit> visits;
   };
   const auto run = [&](const ColumnTask& task, Workspace& workspace, float* scratch) {
     columns_.Find(task, call.heads_per_kv_head, &workspace.columns);
     workspace.visits.clear();
-    for (const ColumnVisit& visit : workspace.columns.visits) {
+    for (const ColumnVisit& visit : workspace.columns) {
       QVisit work;
       work.rows = call.RowsFrom(task.batch, visit.head, visit.first_row, visit.rows);
       work.visit = visit.visit;
       work.rows.mask.lower = visit.lower;
       work.rows.mask.upper = visit.upper;
       if (inputs.segment_ids) {
-        work.rows.mask.q_segment_ids = inputs.segment_ids->q.data() + visit.first_row;
-        work.rows.mask.kv_segment_ids = inputs.segment_ids->kv.data();
+        work.rows.mask.q_segment_ids =
+            inputs.segment_ids->OfQ(task.batch, inputs.q.length) + visit.first_row;
+        work.rows.mask.kv_segment_ids = inputs.segment_ids->OfKv(task.batch, inputs.k.length);
       }
       if (is_fused) {
         work.dq = {dq_memory->At(task.batch, visit.head, visit.first_row),

@@ -36,16 +36,18 @@ struct BackwardPanel {
     d_out = q + dim * width;
     logsumexp = d_out + dim_v * width;
     di = logsumexp + width;
-    rows = PanelRows(di + width, first, count);
+    rows = PanelRows(di + width, {0, 1, first, count});
   }
 
   // All but what the rows see.
   void Load(const QRows& all, int64_t dim, int64_t dim_v) const {
-    RowsToPanel(all.q, rows.first, rows.count, dim, PanelWidth(), q);
-    RowsToPanel(all.d_out, rows.first, rows.count, dim_v, PanelWidth(), d_out);
-    for (int64_t i = 0; i < PanelWidth(); ++i) {
-      const int64_t row = rows.first + std::min(i, rows.count - 1);
-      const bool is_there = i < rows.count && all.logsumexp[row] != -kInfinity;
+    const int64_t width = PanelWidth(), first = rows.lanes.first_row, count = rows.lanes.rows;
+    if (count < width) std::fill_n(q, (dim + dim_v) * width, 0.0f);
+    RowsToPanel(all.q, first, count, dim, width, q);
+    RowsToPanel(all.d_out, first, count, dim_v, width, d_out);
+    for (int64_t i = 0; i < width; ++i) {
+      const int64_t row = first + std::min(i, count - 1);
+      const bool is_there = i < count && all.logsumexp[row] != -kInfinity;
       logsumexp[i] = is_there ? all.logsumexp[row] : kInfinity;
       di[i] = is_there ? all.di[row] : 0;
     }
@@ -123,7 +125,7 @@ class Dq {
  public:
   Dq(const DqTask& task, Scratch scratch)
       : task_(task),
-        mask_(task.rows.mask, scratch),
+        mask_(scratch),
         gradients_(task.soft_cap, scratch),
         k_tile_(scratch.Take(kTile * task.dim)),
         v_tile_(scratch.Take(kTile * task.dim_v)),
@@ -142,7 +144,11 @@ class Dq {
       PanelAt(i).rows.Fill(task_.rows.mask);
     }
     std::fill_n(dq_, panel_count() * task_.dim * width_, 0.0f);
-    ForEachTile(task_.visits, [&](const Tile& tile) { RunTile(tile); });
+    struct Only {
+      VisitQueue visits;
+    } only{task_.visits};
+    ForEachTile(std::span(&only, 1),
+                [&](const Tile& tile) { RunTile(tile, *tile.VisitOf(only.visits)); });
     for (int64_t row = 0; row < task_.rows.count; ++row) {
       const float* const dq = dq_ + row / width_ * task_.dim * width_ + row % width_;
       for (int64_t d = 0; d < task_.dim; ++d) SetAt(task_.dq, row, d, dq[d * width_]);
@@ -156,12 +162,13 @@ class Dq {
             index * width_, std::min(width_, task_.rows.count - index * width_)};
   }
 
-  void RunTile(const Tile& tile) {
+  void RunTile(const Tile& tile, const Visit& visit) {
     Floats all_k, all_v;
     int finite = -1;  // Whether all of k in the tile is finite; -1: nobody asked.
     for (int64_t i = 0; i < panel_count(); ++i) {
       const BackwardPanel panel = PanelAt(i);
-      const TileMask::Seen seen = mask_.Look(panel.rows, *tile.visit, tile.kv, tile.count);
+      const TileMask::Seen seen =
+          mask_.Look(panel.rows, task_.rows.mask, visit, tile.kv, tile.count);
       if (seen.count == 0) continue;
       if (all_k.data == nullptr) {
         all_k = Widen(task_.k, tile.kv, tile.count, task_.dim, k_tile_);
@@ -231,7 +238,7 @@ class Dkv {
   }
 
  private:
-  static constexpr int64_t kCells = 2 * kTile;  // Of a TileMask.
+  static constexpr int64_t kCells = TileMask::ScratchSize();
 
   // The head's dimension in whole panels, side by side.
   static int64_t Padded(int64_t dim) {
@@ -243,7 +250,7 @@ class Dkv {
     const int64_t rows = std::min(kPanels * width_, visit.rows.count - first);
     const int panels = static_cast<int>((rows + width_ - 1) / width_);
     Scratch cells(cells_);
-    TileMask masks[kPanels] = {{visit.rows.mask, cells}, {visit.rows.mask, cells}};
+    TileMask masks[kPanels] = {TileMask(cells), TileMask(cells)};
     for (int i = 0; i < panels; ++i) PanelAt(first, rows, i).rows.Fill(visit.rows.mask);
     bool is_loaded = false;
     int finite = -1;  // Whether q and d_out of the panels are; -1: nobody asked.
@@ -252,7 +259,8 @@ class Dkv {
       TileMask::Seen seen[kPanels];
       int64_t seen_begin = count, seen_end = 0;  // By any panel.
       for (int i = 0; i < panels; ++i) {
-        seen[i] = masks[i].Look(PanelAt(first, rows, i).rows, visit.visit, kv, count);
+        seen[i] =
+            masks[i].Look(PanelAt(first, rows, i).rows, visit.rows.mask, visit.visit, kv, count);
         if (seen[i].count == 0) continue;
         seen_begin = std::min(seen_begin, seen[i].begin);
         seen_end = std::max(seen_end, seen[i].begin + seen[i].count);
@@ -348,23 +356,24 @@ class Dkv {
   // Adds [dim][width], 0 if the panel saw nothing, once the visits before have added theirs.
   void AddToSums(const DqSums& dq, const PanelRows& rows, const float* own, bool has_seen) const {
     AwaitTurn(dq);
-    float* const sums = dq.sums + rows.first * task_.dim;
+    const int64_t count = rows.lanes.rows;
+    float* const sums = dq.sums + rows.lanes.first_row * task_.dim;
     const bool is_first = dq.number == 0;
     if (!has_seen) {
-      if (is_first) std::fill_n(sums, rows.count * task_.dim, 0.0f);
+      if (is_first) std::fill_n(sums, count * task_.dim, 0.0f);
       return;
     }
     const F32 f;
     const auto lanes = static_cast<int64_t>(hn::Lanes(f));
     for (int64_t d = 0; d < task_.dim; ++d) {
       const float* const from = own + d * width_;
-      float* const to = sums + d * rows.count;
+      float* const to = sums + d * count;
       int64_t i = 0;
-      for (; i + lanes <= rows.count; i += lanes) {
+      for (; i + lanes <= count; i += lanes) {
         const V32 mine = hn::Load(f, from + i);
         hn::StoreU(is_first ? mine : hn::Add(mine, hn::LoadU(f, to + i)), f, to + i);
       }
-      for (; i < rows.count; ++i) to[i] = is_first ? from[i] : from[i] + to[i];
+      for (; i < count; ++i) to[i] = is_first ? from[i] : from[i] + to[i];
     }
   }
 

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "splashmask/kernels/fast/task.h"
+#include "splashmask/kernels/fast/tile_walk.h"
 
 namespace splashmask::fast {
 
@@ -24,7 +25,7 @@ struct DqTask {
   QRows rows;
   int64_t dim = 0, dim_v = 0;
   Rows k, v;
-  std::span<const Visit> visits;
+  VisitQueue visits;
   float soft_cap = 0;  ///< 0: none.
   OutputRows dq;
 };

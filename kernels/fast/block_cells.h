@@ -10,31 +10,43 @@
 
 namespace splashmask::fast {
 
-/// One stored block of fwd or dq, from one of its rows on.
+/// The stored blocks of fwd or dq.
 class StoredCells : public TileCells {
  public:
-  StoredCells(const PartialMaskBlocks& blocks, int64_t id, int64_t first_row, int64_t kv_begin)
-      : blocks_(&blocks), id_(id), first_row_(first_row), kv_begin_(kv_begin) {}
+  /// Borrows `blocks`.
+  explicit StoredCells(const PartialMaskBlocks& blocks) : blocks_(&blocks) {}
 
-  void Draw(int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
-            uint64_t* lanes) const override;
+  Drawn Draw(int64_t block, int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
+             uint64_t* lanes) const override;
 
  private:
   const PartialMaskBlocks* blocks_;
-  int64_t id_, first_row_, kv_begin_;
 };
 
-/// A mask that is computed, from one of its rows on.
+/// The stored blocks of dkv, which lie transposed. `first_row` is a multiple of 8.
+class TransposedCells : public TileCells {
+ public:
+  /// Borrows `blocks`.
+  explicit TransposedCells(const PartialMaskBlocks& blocks) : blocks_(&blocks) {}
+
+  Drawn Draw(int64_t block, int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
+             uint64_t* lanes) const override;
+
+ private:
+  const PartialMaskBlocks* blocks_;
+};
+
+/// A mask that is computed: the whole of it is one block.
 class ComputedCells : public TileCells {
  public:
-  ComputedCells(const Analysis& mask, int64_t first_row) : mask_(&mask), first_row_(first_row) {}
+  /// Borrows `mask`.
+  explicit ComputedCells(const Analysis& mask) : mask_(&mask) {}
 
-  void Draw(int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
-            uint64_t* lanes) const override;
+  Drawn Draw(int64_t block, int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
+             uint64_t* lanes) const override;
 
  private:
   const Analysis* mask_;
-  int64_t first_row_;
 };
 
 }  // namespace splashmask::fast

@@ -2,27 +2,16 @@
 #include "splashmask/kernels/fast/column_visits.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 
 namespace splashmask::fast {
 
-void TransposedCells::Draw(int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
-                           uint64_t* lanes) const {
-  // Panels begin at multiples of their width, which is at least 8 and divides 64.
-  const uint64_t every = rows == 64 ? ~uint64_t{0} : (uint64_t{1} << rows) - 1;
-  const int64_t bytes = std::min<int64_t>(8, blocks_->row_bytes() - first_row / 8);
-  for (int64_t c = 0; c < count; ++c) {
-    const std::byte* bits =
-        blocks_->block(id_) + (kv_begin - kv_begin_ + c) * blocks_->row_bytes() + first_row / 8;
-    uint64_t word = 0;
-    std::memcpy(&word, bits, static_cast<size_t>(bytes));
-    lanes[c] = word & every;
-  }
-}
-
 ColumnVisits::ColumnVisits(const Plan& plan) : plan_(plan), pass_(*plan.dkv) {
-  if (pass_.mask_function) computed_.emplace(pass_);
+  if (pass_.mask_function) {
+    computed_.emplace(pass_);
+    computed_cells_.emplace(computed_->analysis());
+  }
+  if (pass_.info.partial_mask_blocks) stored_cells_.emplace(*pass_.info.partial_mask_blocks);
   const auto [entries, rows, columns] = pass_.info.block_mask->shape();
   heads_per_entry_ = plan.mask.num_heads() / entries;
   rows_per_shard_ = rows / plan.options.q_seq_shards;
@@ -76,14 +65,12 @@ std::vector<ColumnTask> ColumnVisits::MakeTasks(int64_t batch, int64_t kv_heads,
 }
 
 void ColumnVisits::Find(const ColumnTask& task, int64_t heads_per_kv_head,
-                        ColumnWorkspace* workspace) const {
+                        std::vector<ColumnVisit>* visits) const {
   const MaskInfo& info = pass_.info;
   const BlockShape block = pass_.block;
   const int64_t rows = info.block_mask->shape()[1], columns = info.block_mask->shape()[2];
   const int64_t column = task.first / block.kv;
-  workspace->visits.clear();
-  workspace->stored.clear();
-  workspace->computed.clear();
+  visits->clear();
   for (int64_t i = 0; i < heads_per_kv_head; ++i) {
     const int64_t head = task.kv_head * heads_per_kv_head + i, entry = EntryOf(head);
     for (int64_t row = 0; row < rows; ++row) {
@@ -93,7 +80,7 @@ void ColumnVisits::Find(const ColumnTask& task, int64_t heads_per_kv_head,
       visit.head = head;
       visit.first_row = QBlockOf(entry, row, column) * block.q;
       visit.rows = block.q;
-      visit.visit = {task.first, task.count, false, nullptr};
+      visit.visit = {task.first, task.count};
       const int32_t before = before_[static_cast<size_t>((entry * rows + row) * columns + column)];
       visit.number = static_cast<int32_t>(before * task.parts + task.part);
       if (block_class == 1 && computed_) {
@@ -102,14 +89,13 @@ void ColumnVisits::Find(const ColumnTask& task, int64_t heads_per_kv_head,
           visit.lower = computed_->lower(visit.first_row);
           visit.upper = computed_->upper(visit.first_row);
         } else {
-          visit.visit.cells =
-              &workspace->computed.emplace_back(computed_->analysis(), visit.first_row);
+          visit.visit.cells = {&*computed_cells_, 0, visit.first_row, task.first};
         }
       } else if (block_class == 1) {
-        visit.visit.cells = &workspace->stored.emplace_back(
-            *info.partial_mask_blocks, info.mask_next->At(entry, row, column), column * block.kv);
+        visit.visit.cells = {&*stored_cells_, info.mask_next->At(entry, row, column), 0,
+                             task.first - column * block.kv};
       }
-      workspace->visits.push_back(visit);
+      visits->push_back(visit);
     }
   }
 }

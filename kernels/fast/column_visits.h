@@ -3,7 +3,6 @@
 // The tables of dkv, column by column: which rows see something of a kv block. Private to kernels/.
 
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <vector>
 
@@ -13,20 +12,6 @@
 #include "splashmask/planner/plan.h"
 
 namespace splashmask::fast {
-
-/// One stored block of dkv, which lies transposed.
-class TransposedCells : public TileCells {
- public:
-  TransposedCells(const PartialMaskBlocks& blocks, int64_t id, int64_t kv_begin)
-      : blocks_(&blocks), id_(id), kv_begin_(kv_begin) {}
-
-  void Draw(int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
-            uint64_t* lanes) const override;
-
- private:
-  const PartialMaskBlocks* blocks_;
-  int64_t id_, kv_begin_;
-};
 
 /// kv positions of one kv head of one sequence, inside one kv block.
 struct ColumnTask {
@@ -43,12 +28,6 @@ struct ColumnVisit {
   int32_t number = 0;  ///< Of all tasks that visit the rows, in the order of positions.
 };
 
-struct ColumnWorkspace {
-  std::vector<ColumnVisit> visits;
-  std::deque<TransposedCells> stored;  // Visits point there.
-  std::deque<ComputedCells> computed;
-};
-
 class ColumnVisits {
  public:
   /// Borrows `plan`, which has a dkv pass.
@@ -60,8 +39,9 @@ class ColumnVisits {
   std::vector<ColumnTask> MakeTasks(int64_t batch, int64_t kv_heads, int64_t positions,
                                     Order order) const;
 
-  /// Fills workspace->visits, head by head, q block by q block.
-  void Find(const ColumnTask& task, int64_t heads_per_kv_head, ColumnWorkspace* workspace) const;
+  /// Replaces `visits`: head by head, q block by q block.
+  void Find(const ColumnTask& task, int64_t heads_per_kv_head,
+            std::vector<ColumnVisit>* visits) const;
 
   BlockShape block() const { return pass_.block; }
 
@@ -80,6 +60,8 @@ class ColumnVisits {
   std::vector<int32_t> visits_;  // [entries, columns]: q blocks that see something of it.
   std::vector<int32_t> before_;  // [entries, rows, columns]: columns before that visit the q block.
   std::optional<ComputedMask> computed_;
+  std::optional<ComputedCells> computed_cells_;
+  std::optional<TransposedCells> stored_cells_;
 };
 
 }  // namespace splashmask::fast

@@ -19,6 +19,25 @@ HWY_BEFORE_NAMESPACE();
 namespace splashmask::fast::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Lanes of a group's panels: the same rows of as many heads as fit, or a part of one head's rows.
+struct PanelShape {
+  int64_t heads, rows;     // In a panel, at most.
+  int64_t of_head, count;  // Panels for one head (1 when heads share), and all.
+
+  explicit PanelShape(const ForwardRows& group) {
+    const int64_t width = PanelWidth();
+    heads = std::clamp<int64_t>(width / group.rows, 1, group.heads);
+    rows = std::min(width, group.rows);
+    of_head = (group.rows + width - 1) / width;
+    count = (group.heads + heads - 1) / heads * of_head;
+  }
+
+  PanelLanes At(const ForwardRows& group, int64_t panel) const {
+    const int64_t head = panel / of_head * heads, row = panel % of_head * rows;
+    return {head, std::min(heads, group.heads - head), row, std::min(rows, group.rows - row)};
+  }
+};
+
 // The state of the rows that share a panel.
 struct ForwardPanel {
   PanelRows rows;
@@ -30,13 +49,13 @@ struct ForwardPanel {
     return (dim + dim_v + 2) * PanelWidth() + PanelRows::Size();
   }
 
-  ForwardPanel(float* memory, int64_t dim, int64_t dim_v, int64_t first, int64_t count) {
+  ForwardPanel(float* memory, int64_t dim, int64_t dim_v, const PanelLanes& lanes) {
     const int64_t width = PanelWidth();
     q = memory;
     out = q + dim * width;
     max = out + dim_v * width;
     sum = max + width;
-    rows = PanelRows(sum + width, first, count);
+    rows = PanelRows(sum + width, lanes);
   }
 };
 
@@ -45,71 +64,113 @@ class Forward {
  public:
   Forward(const ForwardTask& task, Scratch scratch)
       : task_(task),
-        mask_(task.mask, scratch),
+        mask_(scratch),
         logits_(scratch.Take(kTile * width_)),
         operands_(task, scratch),
-        panels_(scratch.Take(panel_count() * ForwardPanel::Size(task.dim, task.dim_v))) {}
+        panels_(scratch.Take(CountPanels(task) * ForwardPanel::Size(task.dim, task.dim_v))) {}
 
-  static int64_t ScratchSize(int64_t rows, int64_t dim, int64_t dim_v) {
-    const int64_t width = PanelWidth();
-    return 2 * kTile + kTile * width + Operands::ScratchSize(dim, dim_v) + 3 * 16 +
-           (rows + width - 1) / width * ForwardPanel::Size(dim, dim_v);
+  static int64_t ScratchSize(const ForwardTask& task) {
+    return TileMask::ScratchSize() + kTile * PanelWidth() +
+           Operands::ScratchSize(task.dim, task.dim_v) + 3 * 16 +
+           CountPanels(task) * ForwardPanel::Size(task.dim, task.dim_v);
   }
 
   void Run() {
-    bool is_first = true;
-    ForEachTile(task_.visits, [&](const Tile& tile) {
-      RunTile(tile, is_first);
-      is_first = false;
+    ForEachGroup([&](const ForwardRows& group, int64_t first_panel) {
+      if (!group.visits.left.empty()) return;
+      for (int64_t i = 0; i < PanelShape(group).count; ++i) {
+        const ForwardPanel panel = PanelAt(group, first_panel, i);
+        Begin(group, panel);
+        Finish(group, panel);
+      }
     });
-    if (!is_first) return;
-    for (int64_t i = 0; i < panel_count(); ++i) {
-      Begin(PanelAt(i));
-      Finish(PanelAt(i));
-    }
+    ForEachTile(task_.groups, [&](const Tile& tile) { RunTile(tile); });
   }
 
  private:
-  int64_t panel_count() const { return (task_.rows + width_ - 1) / width_; }
-  ForwardPanel PanelAt(int64_t index) const {
-    return {panels_ + index * ForwardPanel::Size(task_.dim, task_.dim_v), task_.dim, task_.dim_v,
-            index * width_, std::min(width_, task_.rows - index * width_)};
+  static int64_t CountPanels(const ForwardTask& task) {
+    int64_t count = 0;
+    for (const ForwardRows& group : task.groups) count += PanelShape(group).count;
+    return count;
   }
 
-  void Begin(const ForwardPanel& panel) {
-    operands_.MakePanel(panel.rows.first, panel.rows.count, panel.q);
-    std::fill_n(panel.out, task_.dim_v * width_, 0.0f);
-    std::fill_n(panel.max, width_, task_.sink != nullptr ? *task_.sink : -kInfinity);
-    std::fill_n(panel.sum, width_, task_.sink != nullptr ? 1.0f : 0.0f);
-    panel.rows.Fill(task_.mask);
-  }
-
-  // The first tile begins every panel, the last one finishes it: what comes from memory for the
-  // one, or goes there for the other, is fetched while the panel before is at work.
-  void RunTile(const Tile& tile, bool is_first) {
-    const bool is_last = tile.next_count == 0;
-    bool is_loaded = false;
-    for (int64_t i = 0; i < panel_count(); ++i) {
-      const ForwardPanel panel = PanelAt(i);
-      if (is_first) {
-        Begin(panel);
-        if (i + 1 < panel_count()) {
-          const PanelRows& next = PanelAt(i + 1).rows;
-          Prefetch(task_.q, next.first, next.count, task_.dim);
-        }
-      }
-      if (is_last) Prefetch<true>(task_.out, panel.rows.first, panel.rows.count, task_.dim_v);
-      RunPanel(tile, i, panel, is_loaded);
-      if (is_last) Finish(panel);
+  // Calls work(group, its first panel).
+  template <class Work>
+  void ForEachGroup(const Work& work) const {
+    int64_t panel = 0;
+    for (const ForwardRows& group : task_.groups) {
+      work(group, panel);
+      panel += PanelShape(group).count;
     }
   }
 
-  void RunPanel(const Tile& tile, int64_t index, const ForwardPanel& panel, bool& is_loaded) {
-    const TileMask::Seen seen = mask_.Look(panel.rows, *tile.visit, tile.kv, tile.count);
+  ForwardPanel PanelAt(const ForwardRows& group, int64_t first_panel, int64_t index) const {
+    return {panels_ + (first_panel + index) * ForwardPanel::Size(task_.dim, task_.dim_v), task_.dim,
+            task_.dim_v, PanelShape(group).At(group, index)};
+  }
+
+  void Begin(const ForwardRows& group, const ForwardPanel& panel) {
+    const PanelLanes& lanes = panel.rows.lanes;
+    std::fill_n(panel.max, width_, -kInfinity);
+    std::fill_n(panel.sum, width_, 0.0f);
+    std::fill_n(panel.out, task_.dim_v * width_, 0.0f);
+    if (lanes.count() < width_) std::fill_n(panel.q, task_.dim * width_, 0.0f);
+    for (int64_t h = 0; h < lanes.heads; ++h) {
+      operands_.MakePanel(OfHead(group.q, group.q_head, lanes.first_head + h), lanes.first_row,
+                          lanes.rows, panel.q + h * lanes.rows);
+      if (group.sinks == nullptr) continue;
+      std::fill_n(panel.max + h * lanes.rows, lanes.rows, group.sinks[lanes.first_head + h]);
+      std::fill_n(panel.sum + h * lanes.rows, lanes.rows, 1.0f);
+    }
+    panel.rows.Fill(group.mask);
+  }
+
+  // The first tile of a group begins its panels, the last one finishes them: what comes from memory
+  // for the one, or goes there for the other, is fetched while the panel before is at work.
+  void RunTile(const Tile& tile) {
+    int64_t panels = 0, index = 0;  // That visit the tile.
+    for (const ForwardRows& group : task_.groups) {
+      if (tile.VisitOf(group.visits) != nullptr) panels += PanelShape(group).count;
+    }
+    bool is_loaded = false;
+    ForEachGroup([&](const ForwardRows& group, int64_t first_panel) {
+      const Visit* const visit = tile.VisitOf(group.visits);
+      if (visit == nullptr) return;
+      const PanelShape shape(group);
+      for (int64_t i = 0; i < shape.count; ++i) {
+        const ForwardPanel panel = PanelAt(group, first_panel, i);
+        if (tile.IsFirstOf(group.visits)) {
+          Begin(group, panel);
+          if (i + 1 < shape.count) FetchQ(group, shape.At(group, i + 1));
+        }
+        const bool is_last = tile.IsLastOf(group.visits);
+        if (is_last) FetchOut(group, panel.rows.lanes);
+        RunPanel(tile, *visit, group, panel, index++, panels, is_loaded);
+        if (is_last) Finish(group, panel);
+      }
+    });
+  }
+
+  void FetchQ(const ForwardRows& group, const PanelLanes& lanes) const {
+    for (int64_t h = 0; h < lanes.heads; ++h) {
+      Prefetch(OfHead(group.q, group.q_head, lanes.first_head + h), lanes.first_row, lanes.rows,
+               task_.dim);
+    }
+  }
+  void FetchOut(const ForwardRows& group, const PanelLanes& lanes) const {
+    for (int64_t h = 0; h < lanes.heads; ++h) {
+      Prefetch<true>(OfHead(group.out, group.out_head, lanes.first_head + h), lanes.first_row,
+                     lanes.rows, task_.dim_v);
+    }
+  }
+
+  void RunPanel(const Tile& tile, const Visit& visit, const ForwardRows& group,
+                const ForwardPanel& panel, int64_t index, int64_t panels_of_tile, bool& is_loaded) {
+    const TileMask::Seen seen = mask_.Look(panel.rows, group.mask, visit, tile.kv, tile.count);
     if (seen.count == 0) return;
     if (!is_loaded) operands_.Load(tile);
     is_loaded = true;
-    PrefetchNext(task_.k, tile, task_.dim, index, panel_count());
+    PrefetchNext(task_.k, tile, task_.dim, index, panels_of_tile);
     // Positions before and after, to fill up what is multiplied together, get no weight.
     constexpr int64_t kTogether = Operands::kTogether;
     const int64_t before = seen.begin % kTogether;
@@ -121,7 +182,7 @@ class Forward {
     std::fill(logits_, logits, -kInfinity);
     std::fill(logits + seen.count * width_, logits_ + count * width_, -kInfinity);
     const ScaleAndAdd rescale = Softmax(panel, count);
-    PrefetchNext(task_.v, tile, task_.dim_v, index, panel_count());
+    PrefetchNext(task_.v, tile, task_.dim_v, index, panels_of_tile);
     operands_.AddValues(seen.begin - before, count, seen.all, logits_, rescale, panel.out);
   }
 
@@ -172,18 +233,23 @@ class Forward {
     return rescale;
   }
 
-  void Finish(const ForwardPanel& panel) {
-    const PanelRows& rows = panel.rows;
-    if (task_.logsumexp != nullptr) {
-      for (int64_t i = 0; i < rows.count; ++i) {
-        task_.logsumexp[rows.first + i] = panel.max[i] + std::log(panel.sum[i]);
+  void Finish(const ForwardRows& group, const ForwardPanel& panel) {
+    const PanelLanes& lanes = panel.rows.lanes;
+    for (int64_t h = 0; h < lanes.heads; ++h) {
+      const int64_t head = lanes.first_head + h, begin = h * lanes.rows;
+      if (group.logsumexp != nullptr) {
+        float* const logsumexp = group.logsumexp + head * group.logsumexp_head + lanes.first_row;
+        for (int64_t i = 0; i < lanes.rows; ++i) {
+          logsumexp[i] = panel.max[begin + i] + std::log(panel.sum[begin + i]);
+        }
       }
+      // Sums turn into factors.
+      for (int64_t i = begin; i < begin + lanes.rows; ++i) {
+        panel.sum[i] = panel.sum[i] == 0 ? 0 : 1 / panel.sum[i];
+      }
+      PanelToRows(panel.out + begin, width_, panel.sum + begin, task_.dim_v,
+                  OfHead(group.out, group.out_head, head), lanes.first_row, lanes.rows);
     }
-    // Sums turn into factors.
-    for (int64_t i = 0; i < rows.count; ++i) {
-      panel.sum[i] = panel.sum[i] == 0 ? 0 : 1 / panel.sum[i];
-    }
-    PanelToRows(panel.out, width_, panel.sum, task_.dim_v, task_.out, rows.first, rows.count);
   }
 
   static constexpr F32 d_{};
@@ -196,9 +262,9 @@ class Forward {
   float* const panels_;
 };
 
-int64_t ForwardScratch(int64_t rows, int64_t dim, int64_t dim_v) {
-  return std::max(Forward<FloatOperands>::ScratchSize(rows, dim, dim_v),
-                  Forward<PairOperands>::ScratchSize(rows, dim, dim_v));
+int64_t ForwardScratch(const ForwardTask& task) {
+  return std::max(Forward<FloatOperands>::ScratchSize(task),
+                  Forward<PairOperands>::ScratchSize(task));
 }
 
 void RunForward(const ForwardTask& task, float* scratch) {
@@ -221,8 +287,8 @@ HWY_EXPORT(ForwardScratch);
 HWY_EXPORT(RunForward);
 HWY_EXPORT(TargetName);
 
-int64_t ForwardScratch(int64_t rows, int64_t dim, int64_t dim_v) {
-  return HWY_DYNAMIC_DISPATCH(ForwardScratch)(rows, dim, dim_v);
+int64_t ForwardScratch(const ForwardTask& task) {
+  return HWY_DYNAMIC_DISPATCH(ForwardScratch)(task);
 }
 
 void RunForward(const ForwardTask& task, float* scratch) {

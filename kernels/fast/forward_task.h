@@ -1,28 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The forward pass of one q head over some rows of one q block. Private to kernels/.
+// The forward pass over some rows of q heads that share a kv head. Private to kernels/.
 
 #include <cstdint>
 #include <span>
 
 #include "splashmask/kernels/fast/task.h"
+#include "splashmask/kernels/fast/tile_walk.h"
 
 namespace splashmask::fast {
 
-struct ForwardTask {
-  int64_t rows = 0;  ///< q positions.
-  int64_t dim = 0, dim_v = 0;
-  Rows q, k, v;
-  std::span<const Visit> visits;
+/// The same q positions of one head or several, which see the same.
+struct ForwardRows {
+  int64_t heads = 1, rows = 0;
+  Rows q;          ///< From the first row of the first head on.
+  OutputRows out;  ///< Likewise.
+  int64_t q_head = 0, out_head = 0, logsumexp_head = 0;  ///< Elements to the next head.
+  float* logsumexp = nullptr;                            ///< [heads][rows], or none.
+  const float* sinks = nullptr;                          ///< [heads], or none.
+  VisitQueue visits;
   MaskOfTask mask;
-  float soft_cap = 0;           ///< 0: none.
-  const float* sink = nullptr;  ///< One number, or none.
-  OutputRows out;
-  float* logsumexp = nullptr;  ///< [rows], or none.
 };
 
-/// Floats of scratch memory that a task of at most `rows` rows needs.
-int64_t ForwardScratch(int64_t rows, int64_t dim, int64_t dim_v);
+struct ForwardTask {
+  int64_t dim = 0, dim_v = 0;
+  Rows k, v;
+  float soft_cap = 0;             ///< 0: none.
+  std::span<ForwardRows> groups;  ///< Their visits are taken.
+};
+
+/// Floats of scratch memory that a task needs.
+int64_t ForwardScratch(const ForwardTask& task);
 
 /// Computes out and logsumexp. A row that sees nothing gets 0 and -inf (with a sink, the sink).
 /// Values that a row does not see never reach it, NaN and infinities included. Allocates nothing;

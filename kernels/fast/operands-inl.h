@@ -40,9 +40,9 @@ class FloatOperands {
         k_scratch_(scratch.Take(kTile * task.dim)),
         v_scratch_(scratch.Take(kTile * task.dim_v)) {}
 
-  /// Writes `count` rows of q as a panel, [dim][width].
-  void MakePanel(int64_t first, int64_t count, float* panel) const {
-    RowsToPanel(task_.q, first, count, task_.dim, PanelWidth(), panel);
+  /// Writes `count` rows of q as columns of a panel, [dim][width].
+  void MakePanel(const Rows& q, int64_t first, int64_t count, float* panel) const {
+    RowsToPanel(q, first, count, task_.dim, PanelWidth(), panel);
   }
 
   void Load(const Tile& tile) {
@@ -88,8 +88,9 @@ class PairOperands {
   static constexpr int64_t kTogether = 2;
 
   static bool Serve(const ForwardTask& task) {
-    return task.q.type == FloatType::kBFloat16 && task.k.type == FloatType::kBFloat16 &&
-           task.v.type == FloatType::kBFloat16 && HasBf16Products();
+    return task.groups.front().q.type == FloatType::kBFloat16 &&
+           task.k.type == FloatType::kBFloat16 && task.v.type == FloatType::kBFloat16 &&
+           HasBf16Products();
   }
 
   static int64_t ScratchSize(int64_t dim, int64_t dim_v) {
@@ -101,14 +102,13 @@ class PairOperands {
         k_scratch_(reinterpret_cast<uint32_t*>(scratch.Take(kTile * Pairs(task.dim)))),
         v_pairs_(reinterpret_cast<uint32_t*>(scratch.Take(kTile / 2 * task.dim_v + kLanes))) {}
 
-  /// Writes `count` rows of q as a panel of pairs, [(dim + 1) / 2][width].
-  void MakePanel(int64_t first, int64_t count, float* panel) const {
+  /// Writes `count` rows of q as columns of a panel of pairs, [(dim + 1) / 2][width].
+  void MakePanel(const Rows& q, int64_t first, int64_t count, float* panel) const {
     const int64_t width = PanelWidth();
     auto* const pairs = reinterpret_cast<uint32_t*>(panel);
-    std::fill_n(pairs, Pairs(task_.dim) * width, 0);
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t p = 0; p < Pairs(task_.dim); ++p) {
-        pairs[p * width + i] = PairAt(task_.q, first + i, p, task_.dim);
+        pairs[p * width + i] = PairAt(q, first + i, p, task_.dim);
       }
     }
   }

@@ -30,31 +30,46 @@ RowsType RowsOf(const BasicTensor<Data>& tensor, int64_t batch, int64_t head, in
           tensor.type, tensor.strides.length, tensor.strides.dim};
 }
 
-/// Rows of q in a task: so many that a tile of k and v, which comes from beyond the second cache,
-/// serves many of them, so few that the state of all stays there, and fewer where threads would
-/// have too little to share.
+/// Rows of q in a task, about: so many that a tile of k and v, which comes from beyond the second
+/// cache, serves many of them, so few that the state of all stays there, and fewer where threads
+/// would have too little to share.
 inline int64_t RowsPerTask(int64_t rows_of_all, int64_t threads) {
   int64_t rows = 512;
   while (rows > 64 && rows_of_all / rows < 4 * threads) rows /= 2;
   return rows;
 }
 
-/// The cells of a tile.
+/// What Draw found.
+enum class Drawn : uint8_t { kNone, kSome, kAll };
+
+/// Blocks of cells, of which a tile is drawn at a time.
 class TileCells {
  public:
   virtual ~TileCells() = default;
-  /// Bit r of lanes[c]: whether row first_row + r of the task sees kv_begin + c; for rows <= 64 and
-  /// c < count. Bits past the rows are 0.
-  virtual void Draw(int64_t first_row, int64_t rows, int64_t kv_begin, int64_t count,
-                    uint64_t* lanes) const = 0;
+  /// Bit r of lanes[c]: whether row first_row + r of the block sees its position kv_begin + c; for
+  /// rows <= 64 and c < count, kv_begin a multiple of 8. Bits past the rows are 0. Where every cell
+  /// is seen, or none, `lanes` may stay as they are.
+  virtual Drawn Draw(int64_t block, int64_t first_row, int64_t rows, int64_t kv_begin,
+                     int64_t count, uint64_t* lanes) const = 0;
 };
 
-/// A rectangle that is not skipped: some rows of the task and some kv positions. At most one of the
-/// last two is set; neither: every row sees all of it.
+/// A rectangle of such a block.
+struct CellsOfVisit {
+  const TileCells* cells = nullptr;
+  int64_t block = 0, first_row = 0, kv_begin = 0;
+
+  /// Rows and positions are counted from the rectangle's first.
+  Drawn Draw(int64_t row, int64_t rows, int64_t kv, int64_t count, uint64_t* lanes) const {
+    return cells->Draw(block, first_row + row, rows, kv_begin + kv, count, lanes);
+  }
+};
+
+/// A rectangle that is not skipped: some rows and some kv positions. It is bounded, or has cells,
+/// or neither: then every row sees all of it.
 struct Visit {
   int64_t kv_begin = 0, kv_count = 0;
   bool bounded = false;  ///< The rows see lower[r] <= kv < upper[r].
-  const TileCells* cells = nullptr;
+  CellsOfVisit cells = {};
 };
 
 /// What the rows of a task see, beside its visits.

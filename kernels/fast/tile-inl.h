@@ -16,18 +16,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <span>
+#include <type_traits>
 
 #include "splashmask/kernels/fast/product-inl.h"
 #include "splashmask/kernels/fast/task.h"
+#include "splashmask/kernels/fast/tile_walk.h"
 #include "splashmask/kernels/fast/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace splashmask::fast::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// kv positions of a tile: their weights stay in the first cache beside a panel.
-constexpr int64_t kTile = 128;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// Gives out pieces of a task's scratch memory, aligned to 64 bytes.
@@ -69,30 +68,12 @@ HWY_INLINE Floats Widen(const Rows& rows, int64_t first, int64_t count, int64_t 
   return {scratch, dim, 1};
 }
 
-/// A tile of a task's visits, and where the next one begins.
-struct Tile {
-  const Visit* visit;
-  int64_t kv, count;
-  int64_t next_kv, next_count;  // 0: it is the last.
-};
-
-/// Calls work(tile) for every tile of `visits`.
-template <class Work>
-HWY_INLINE void ForEachTile(std::span<const Visit> visits, const Work& work) {
-  for (size_t i = 0; i < visits.size(); ++i) {
-    const Visit& visit = visits[i];
-    for (int64_t begin = 0; begin < visit.kv_count; begin += kTile) {
-      Tile tile{&visit, visit.kv_begin + begin, std::min(kTile, visit.kv_count - begin), 0, 0};
-      if (begin + kTile < visit.kv_count) {
-        tile.next_kv = tile.kv + kTile;
-        tile.next_count = std::min(kTile, visit.kv_count - begin - kTile);
-      } else if (i + 1 < visits.size()) {
-        tile.next_kv = visits[i + 1].kv_begin;
-        tile.next_count = std::min(kTile, visits[i + 1].kv_count);
-      }
-      work(tile);
-    }
-  }
+/// The rows of another head.
+template <typename Data>
+HWY_INLINE BasicRows<Data> OfHead(const BasicRows<Data>& rows, int64_t to_next, int64_t head) {
+  using Bytes = std::conditional_t<std::is_const_v<Data>, const std::byte, std::byte>;
+  return {static_cast<Bytes*>(rows.data) + head * to_next * FloatSize(rows.type), rows.type,
+          rows.row, rows.dim};
 }
 
 /// Fetches rows [first, first + count) into the second cache; `write`: they will be written.
@@ -134,9 +115,16 @@ HWY_INLINE bool AllFinite(const Floats& floats, int64_t count, int64_t dim) {
   return rest == 0 && hn::AllTrue(f, hn::Eq(sum, hn::Zero(f)));
 }
 
+/// Which rows share a panel: the same of several heads, or of one. Lane h * rows + r is row
+/// first_row + r of head first_head + h.
+struct PanelLanes {
+  int64_t first_head = 0, heads = 1, first_row = 0, rows = 0;
+  int64_t count() const { return heads * rows; }
+};
+
 /// What the rows of a panel see: [width] each.
 struct PanelRows {
-  int64_t first = 0, count = 0;
+  PanelLanes lanes;
   int32_t* ids = nullptr;
   int32_t *lower = nullptr, *upper = nullptr;
   struct Extremes {
@@ -149,7 +137,7 @@ struct PanelRows {
   static int64_t Size() { return 3 * PanelWidth() + 16; }
 
   PanelRows() = default;
-  PanelRows(float* memory, int64_t first_row, int64_t rows) : first(first_row), count(rows) {
+  PanelRows(float* memory, const PanelLanes& panel_lanes) : lanes(panel_lanes) {
     auto* const words = reinterpret_cast<int32_t*>(memory);
     ids = words;
     lower = words + PanelWidth();
@@ -161,7 +149,7 @@ struct PanelRows {
   void Fill(const MaskOfTask& mask) const {
     const int64_t width = PanelWidth();
     for (int64_t i = 0; i < width; ++i) {
-      const int64_t row = first + std::min(i, count - 1);
+      const int64_t row = lanes.first_row + std::min(i, lanes.count() - 1) % lanes.rows;
       if (mask.q_segment_ids != nullptr) ids[i] = mask.q_segment_ids[row];
       if (mask.lower != nullptr) {
         lower[i] = mask.lower[row];
@@ -186,8 +174,10 @@ struct PanelRows {
 /// Hides what the rows of a panel do not see of a tile.
 class TileMask {
  public:
-  TileMask(const MaskOfTask& mask, Scratch& scratch)
-      : mask_(mask), cells_(reinterpret_cast<uint64_t*>(scratch.Take(2 * kTile))) {}
+  explicit TileMask(Scratch& scratch)
+      : cells_(reinterpret_cast<uint64_t*>(scratch.Take(ScratchSize()))) {}
+
+  static constexpr int64_t ScratchSize() { return 2 * kTile; }
 
   /// What the rows see of a tile: nothing (count 0), or something of [begin, begin + count) alone,
   /// counted from the tile's first position.
@@ -197,7 +187,8 @@ class TileMask {
   };
 
   /// Looks at a tile of a visit; Hide speaks of the tile looked at last.
-  Seen Look(const PanelRows& rows, const Visit& visit, int64_t kv, int64_t count) {
+  Seen Look(const PanelRows& rows, const MaskOfTask& mask, const Visit& visit, int64_t kv,
+            int64_t count) {
     bounds_ = bits_ = compare_ids_ = false;
     Seen seen{0, count, false};
     const PanelRows::Extremes& e = *rows.extremes;
@@ -207,21 +198,18 @@ class TileMask {
       if (kv_ >= end) return {};
       seen = {kv_ - kv, end - kv_, false};
       bounds_ = kv_ < e.most_lower || end > e.least_upper;
-    } else if (visit.cells != nullptr) {
-      visit.cells->Draw(rows.first, rows.count, kv, count, cells_);
-      const uint64_t every = rows.count == 64 ? ~uint64_t{0} : (uint64_t{1} << rows.count) - 1;
-      while (seen.count > 0 && cells_[seen.count - 1] == 0) --seen.count;
-      if (seen.count == 0) return {};
-      while (cells_[seen.begin] == 0) ++seen.begin;
-      seen.count -= seen.begin;
-      uint64_t all = every;
-      for (int64_t c = 0; c < seen.count; ++c) all &= cells_[seen.begin + c];
-      bits_ = all != every;
+    } else if (visit.cells.cells != nullptr) {
+      const PanelLanes& lanes = rows.lanes;
+      const Drawn drawn =
+          visit.cells.Draw(lanes.first_row, lanes.rows, kv - visit.kv_begin, count, cells_);
+      if (drawn == Drawn::kNone) return {};
+      if (drawn == Drawn::kSome) bits_ = Clip(lanes, &seen);
     }
     kv_ = kv + seen.begin;
     first_cell_ = cells_ + seen.begin;
-    if (mask_.kv_segment_ids != nullptr) {
-      const int32_t* const begin = mask_.kv_segment_ids + kv_;
+    if (mask.kv_segment_ids != nullptr) {
+      kv_segment_ids_ = mask.kv_segment_ids;
+      const int32_t* const begin = kv_segment_ids_ + kv_;
       const auto ids = std::minmax_element(begin, begin + seen.count);
       if (e.most_id < *ids.first || e.least_id > *ids.second) return {};
       compare_ids_ =
@@ -253,13 +241,29 @@ class TileMask {
       if (compare_ids_) {
         const auto ids = hn::Load(di_, rows.ids + i * lanes_);
         ForEach(count, at, row, [&](int64_t c) HWY_ATTR {
-          return hn::Eq(ids, hn::Set(di_, mask_.kv_segment_ids[kv_ + c]));
+          return hn::Eq(ids, hn::Set(di_, kv_segment_ids_[kv_ + c]));
         });
       }
     }
   }
 
  private:
+  // Leaves out positions at either end that nobody sees; whether anything is hidden of the others.
+  bool Clip(const PanelLanes& lanes, Seen* seen) const {
+    for (int64_t c = 0; lanes.heads > 1 && c < seen->count;
+         ++c) {  // All heads have the same cells.
+      const uint64_t of_one = cells_[c];
+      for (int64_t h = 1; h < lanes.heads; ++h) cells_[c] |= of_one << (h * lanes.rows);
+    }
+    const uint64_t every = lanes.count() == 64 ? ~uint64_t{0} : (uint64_t{1} << lanes.count()) - 1;
+    while (cells_[seen->count - 1] == 0) --seen->count;
+    while (cells_[seen->begin] == 0) ++seen->begin;
+    seen->count -= seen->begin;
+    uint64_t all = every;
+    for (int64_t c = 0; c < seen->count; ++c) all &= cells_[seen->begin + c];
+    return all != every;
+  }
+
   template <class IsSeen>
   HWY_INLINE void ForEach(int64_t count, float* at, int64_t row, const IsSeen& is_seen) const {
     for (int64_t c = 0; c < count; ++c, at += row) {
@@ -271,8 +275,8 @@ class TileMask {
   static constexpr F32 d_{};
   static constexpr hn::RebindToSigned<F32> di_{};
   const int64_t lanes_ = static_cast<int64_t>(hn::Lanes(F32()));
-  const MaskOfTask& mask_;
-  uint64_t* const cells_;                 // [kTile]: bit i is lane i.
+  uint64_t* const cells_;  // [kTile]: bit i is lane i.
+  const int32_t* kv_segment_ids_ = nullptr;
   const uint64_t* first_cell_ = nullptr;  // Of the position kv_.
   int64_t kv_ = 0;
   bool bounds_ = false, bits_ = false, compare_ids_ = false;

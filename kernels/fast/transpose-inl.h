@@ -10,7 +10,6 @@
 
 #include <hwy/highway.h>
 
-#include <algorithm>
 #include <cstdint>
 
 #include "splashmask/kernels/fast/task.h"
@@ -85,11 +84,9 @@ HWY_INLINE void TransposeSquare(V32x4& a, V32x4& b, V32x4& c, V32x4& d) {
   d = hn::BitCast(f, hn::InterleaveUpper(pairs, ab_after, cd_after));
 }
 
-/// Writes rows [first, first + count) as columns, out[d * width + i] for d < dim; 0 in the columns
-/// beyond them.
+/// Writes rows [first, first + count) as columns, out[d * width + i] for d < dim.
 HWY_INLINE void RowsToPanel(const Rows& rows, int64_t first, int64_t count, int64_t dim,
                             int64_t width, float* out) {
-  if (count < width) std::fill_n(out, dim * width, 0.0f);
   const F32x4 f;
   int64_t i = 0;
   for (; rows.dim == 1 && i + kSquare <= count; i += kSquare) {

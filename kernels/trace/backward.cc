@@ -62,7 +62,7 @@ class BackwardSteps {
     d_logits->Resize(rows.q.rows, count);
     AddProduct(rows.q, LoadTransposed(inputs_.k, rows.batch, kv_head, kv, count), weights);
     const Matrix uncapped = soft_cap_ ? *weights : Matrix();
-    mask_.Apply(step, {rows.first, rows.q.rows, kv, count}, weights);
+    mask_.Apply(step, {rows.batch, rows.first, rows.q.rows, kv, count}, weights);
     AddProduct(rows.d_out, LoadTransposed(inputs_.v, rows.batch, kv_head, kv, count), d_logits);
     for (int64_t r = 0; r < rows.q.rows; ++r) {
       const auto row = static_cast<size_t>(

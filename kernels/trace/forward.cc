@@ -38,7 +38,7 @@ class ForwardRows {
   void Visit(const GridStep& step, int64_t kv, int64_t count) {
     Matrix weights(q_.rows, count);
     AddProduct(q_, LoadTransposed(inputs_.k, batch_, kv_head_, kv, count), &weights);
-    mask_.Apply(step, {first_, q_.rows, kv, count}, &weights);
+    mask_.Apply(step, {batch_, first_, q_.rows, kv, count}, &weights);
     for (int64_t r = 0; r < q_.rows; ++r) {
       float& max = max_[static_cast<size_t>(r)];
       float& sum = sum_[static_cast<size_t>(r)];

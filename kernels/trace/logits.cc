@@ -70,8 +70,8 @@ void StepMask::Apply(const GridStep& step, const Rectangle& where, Matrix* logit
         is_visible = StoredBit(step, q, kv);
       }
       if (inputs_.segment_ids) {
-        is_visible &= inputs_.segment_ids->q[static_cast<size_t>(q)] ==
-                      inputs_.segment_ids->kv[static_cast<size_t>(kv)];
+        is_visible &= inputs_.segment_ids->OfQ(where.batch, inputs_.q.length)[q] ==
+                      inputs_.segment_ids->OfKv(where.batch, inputs_.k.length)[kv];
       }
       if (!is_visible) logits->row(i)[j] = kernel_.mask_value;
     }

@@ -21,8 +21,9 @@ Matrix LoadTransposed(const ConstTensor& tensor, int64_t batch, int64_t head, in
 /// Rounds every element to bfloat16, if that is `type`.
 void RoundTo(FloatType type, Matrix* matrix);
 
-/// Some q positions and some kv positions of what a step has in VMEM.
+/// Some q positions and some kv positions of what a step has in VMEM, of one sequence.
 struct Rectangle {
+  int64_t batch = 0;
   int64_t q_begin = 0, q_count = 0, kv_begin = 0, kv_count = 0;
 };
 

@@ -100,14 +100,15 @@ TEST_F(AttentionInputsTest, WrongMemory) {
 
 TEST_F(AttentionInputsTest, WrongExtras) {
   const std::vector<int32_t> eight(8), seven(7), twelve(12);
-  ExpectRefused("expected segment ids for 8 q and 12 kv positions, got 7 and 12",
+  ExpectRefused("expected segment ids for 8 q positions, or as many for each of 2 sequences, got 7",
                 [&](AttentionInputs& in) {
                   in.segment_ids = AttentionSegmentIds{seven, twelve};
                 });
-  ExpectRefused("expected segment ids for 8 q and 12 kv positions, got 8 and 8",
-                [&](AttentionInputs& in) {
-                  in.segment_ids = AttentionSegmentIds{eight, eight};
-                });
+  ExpectRefused(
+      "expected segment ids for 12 kv positions, or as many for each of 2 sequences, got 8",
+      [&](AttentionInputs& in) {
+        in.segment_ids = AttentionSegmentIds{eight, eight};
+      });
   const std::vector<float> sinks(3);
   ExpectRefused("expected a sink for each of 4 heads, got 3",
                 [&](AttentionInputs& in) { in.sinks = sinks; });

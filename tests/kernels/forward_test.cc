@@ -109,6 +109,51 @@ TEST_P(ForwardTargetTest, BlocksOfManyTilesAndPanels) {
   }
 }
 
+// Heads that share a kv head are computed together, in one panel where their rows are few.
+TEST_P(ForwardTargetTest, FewRowsOfManyHeads) {
+  std::mt19937_64 random(8);
+  for (const int64_t q_len : {1, 2, 3, 7, 24}) {
+    const Shape shape{q_len, 300};
+    const Mask causal = Mask::Causal(shape, 250), local = Mask::Local(shape, 30, 100, 190);
+    const Mask stored = causal & Mask::Stride(shape, 3);
+    const std::vector<std::vector<Mask>> masks{
+        {causal, causal, causal, causal, causal, causal, causal, causal, causal, causal, causal,
+         causal},
+        {causal, local, local, stored, stored, stored, causal, Mask::Empty(shape), local, local,
+         causal, stored},
+    };
+    for (const std::vector<Mask>& heads : masks) {
+      for (const int64_t kv_heads : {1, 2, 3, 12}) {
+        for (const int64_t block_q : {int64_t{1}, q_len}) {
+          const auto type = random() % 2 == 0 ? FloatType::kFloat32 : FloatType::kBFloat16;
+          SCOPED_TRACE("q_len " + std::to_string(q_len) + ", kv heads " + std::to_string(kv_heads) +
+                       ", block_q " + std::to_string(block_q));
+          Problem p = MakeProblem(random, {2, 12, kv_heads, q_len, 300, 20, 12}, type);
+          for (int64_t i = 0; i < q_len * 2; ++i) p.q_ids.push_back(static_cast<int32_t>(i % 2));
+          for (int64_t i = 0; i < 300 * 2; ++i)
+            p.kv_ids.push_back(static_cast<int32_t>(i / 77 % 2));
+          for (int64_t h = 0; h < 12; ++h) p.sinks.push_back(static_cast<float>(h) / 4 - 1);
+          ASSERT_NO_FATAL_FAILURE(
+              ExpectLikeReference(p, CompileFwd(MultiHeadMask(heads), {block_q, 60}),
+                                  type == FloatType::kFloat32 ? 2e-5 : kOfBFloat16));
+        }
+      }
+    }
+  }
+}
+
+// Tables may name blocks in any order.
+TEST(ForwardTest, TablesInAnyOrder) {
+  const Shape shape{64, 128};
+  Plan plan = CompileFwd(MultiHeadMask(Mask::Full(shape), 1), {16, 32});
+  std::mt19937_64 random(9);
+  Problem p = MakeProblem(random, {1, 1, 1, 64, 128, 8, 8});
+  Table next = plan.fwd->info.data_next->Clone();
+  for (int64_t column = 0; column < 4; ++column) next.Set(2 * 4 + column, 3 - column);
+  plan.fwd->info.data_next = next;
+  ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(p, plan, 2e-5));
+}
+
 TEST(ForwardTest, SegmentsOfManyTiles) {
   const Shape shape{512, 512};
   const Plan plan = CompileFwd(MultiHeadMask(Mask::Causal(shape), 1), {128, 256});

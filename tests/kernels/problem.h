@@ -93,8 +93,10 @@ inline RandomProblem MakeRandomProblem(uint64_t seed) {
   p = MakeProblem(r.random, s, r.type, r.layout);
   if (r.random() % 3 == 0) {
     const auto id = [&] { return static_cast<int32_t>(r.random() % 3); };
-    for (int64_t i = 0; i < s.q_len; ++i) p.q_ids.push_back(id());
-    for (int64_t i = 0; i < s.kv_len; ++i) p.kv_ids.push_back(id());
+    // The same for every sequence, or each its own.
+    const int64_t q_sequences = pick(int64_t{1}, s.batch), kv_sequences = pick(int64_t{1}, s.batch);
+    for (int64_t i = 0; i < q_sequences * s.q_len; ++i) p.q_ids.push_back(id());
+    for (int64_t i = 0; i < kv_sequences * s.kv_len; ++i) p.kv_ids.push_back(id());
   }
   if (r.random() % 3 == 0) {
     for (int64_t h = 0; h < s.heads; ++h) p.sinks.push_back(static_cast<float>(r.random() % 5) - 2);
