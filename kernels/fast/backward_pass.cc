@@ -10,7 +10,8 @@
 #include <memory>
 #include <vector>
 
-#include "splashmask/kernels/fast/backward_task.h"
+#include "splashmask/kernels/fast/dkv_task.h"
+#include "splashmask/kernels/fast/dq_task.h"
 #include "splashmask/kernels/fast/run_tasks.h"
 #include "splashmask/kernels/fast/same_pairs.h"
 #include "splashmask/planner/memory.h"
@@ -131,9 +132,9 @@ struct BackwardPass::Call {
   const std::vector<float> di = RowSums(forward.out, d_out, threads);
   const int64_t heads_per_kv_head = inputs.q.heads / inputs.k.heads;
 
-  QRows RowsFrom(int64_t batch, int64_t head, int64_t first, int64_t count) const {
+  GradientRows RowsFrom(int64_t batch, int64_t head, int64_t first, int64_t count) const {
     const int64_t row = (batch * inputs.q.heads + head) * inputs.q.length + first;
-    QRows rows;
+    GradientRows rows;
     rows.count = count;
     rows.q = RowsOf<Rows>(inputs.q, batch, head, first);
     rows.d_out = RowsOf<Rows>(d_out, batch, head, first);

@@ -2,6 +2,7 @@
 #include "splashmask/kernels/fast/bf16_product.h"
 
 #include <cstring>
+#include <type_traits>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -34,15 +35,15 @@ template <int kCount>
 SPLASHMASK_AVX512_BF16 inline void ProductRows(const uint16_t* __restrict a, int64_t a_row,
                                                int64_t a_k, const uint32_t* __restrict panel,
                                                int64_t count, const float* scale,
-                                               float* __restrict out) {
+                                               float* __restrict out, int64_t out_row) {
   __m512 left[kCount], right[kCount];
 #pragma GCC unroll 12
   for (int row = 0; row < kCount; ++row) {
     left[row] = right[row] = _mm512_setzero_ps();
     if (scale == nullptr) continue;
-    left[row] = _mm512_mul_ps(_mm512_load_ps(out + row * kWidth), _mm512_load_ps(scale));
+    left[row] = _mm512_mul_ps(_mm512_load_ps(out + row * out_row), _mm512_load_ps(scale));
     right[row] =
-        _mm512_mul_ps(_mm512_load_ps(out + row * kWidth + kLanes), _mm512_load_ps(scale + kLanes));
+        _mm512_mul_ps(_mm512_load_ps(out + row * out_row + kLanes), _mm512_load_ps(scale + kLanes));
   }
   // A pointer for every three rows, which x86 reaches as p, p + s and p + 2 s: a pointer for each
   // row would not fit in the registers.
@@ -63,8 +64,8 @@ SPLASHMASK_AVX512_BF16 inline void ProductRows(const uint16_t* __restrict a, int
   }
 #pragma GCC unroll 12
   for (int row = 0; row < kCount; ++row) {
-    _mm512_store_ps(out + row * kWidth, left[row]);
-    _mm512_store_ps(out + row * kWidth + kLanes, right[row]);
+    _mm512_store_ps(out + row * out_row, left[row]);
+    _mm512_store_ps(out + row * out_row + kLanes, right[row]);
   }
 }
 
@@ -78,17 +79,18 @@ bool HasBf16Products() {
 
 SPLASHMASK_AVX512_BF16 void Bf16Product(const uint16_t* a, int64_t a_row, int64_t a_k, int64_t rows,
                                         const uint32_t* panel, int64_t count, const float* scale,
-                                        float* out) {
+                                        float* out, int64_t out_row) {
   int64_t row = 0;
-  for (; row + kRows <= rows; row += kRows) {
-    ProductRows<kRows>(a + row * a_row, a_row, a_k, panel, count, scale, out + row * kWidth);
-  }
-  for (; row + 4 <= rows; row += 4) {
-    ProductRows<4>(a + row * a_row, a_row, a_k, panel, count, scale, out + row * kWidth);
-  }
-  for (; row < rows; ++row) {
-    ProductRows<1>(a + row * a_row, a_row, a_k, panel, count, scale, out + row * kWidth);
-  }
+  const auto advance = [&]<int kCount>(std::integral_constant<int, kCount>) SPLASHMASK_AVX512_BF16 {
+    for (; row + kCount <= rows; row += kCount) {
+      ProductRows<kCount>(a + row * a_row, a_row, a_k, panel, count, scale, out + row * out_row,
+                          out_row);
+    }
+  };
+  advance(std::integral_constant<int, kRows>());
+  advance(std::integral_constant<int, 8>());
+  advance(std::integral_constant<int, 4>());
+  advance(std::integral_constant<int, 1>());
 }
 
 SPLASHMASK_AVX512_BF16 void PairRows(const uint16_t* first, const uint16_t* second, int64_t dim,
@@ -102,17 +104,22 @@ SPLASHMASK_AVX512_BF16 void PairRows(const uint16_t* first, const uint16_t* seco
   for (; d < dim; ++d) out[d] = first[d] | static_cast<uint32_t>(second[d]) << 16;
 }
 
-SPLASHMASK_AVX512_BF16 void RoundToPairs(float* rows, int64_t count) {
-  float* out = rows;
-  for (int64_t i = 0; i < count; i += 2) {
+SPLASHMASK_AVX512_BF16 void RoundToPairs(const float* rows, int64_t row, int64_t count,
+                                         uint32_t* out) {
+  for (int64_t i = 0; i < count; i += 2, out += kWidth) {
     for (int64_t at = 0; at < kWidth; at += kLanes) {
-      const float* const in = rows + i * kWidth + at;
+      const float* const in = rows + i * row + at;
       const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_load_ps(in)));
       const __m512i high =
-          _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_load_ps(in + kWidth)));
+          _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_load_ps(in + row)));
       _mm512_store_si512(out + at, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
     }
-    out += kWidth;
+  }
+}
+
+SPLASHMASK_AVX512_BF16 void RoundToBf16(const float* in, int64_t count, uint16_t* out) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    _mm256_storeu_si256((__m256i*)(out + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(in + i)));
   }
 }
 

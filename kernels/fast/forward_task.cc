@@ -62,18 +62,12 @@ struct ForwardPanel {
 template <class Operands>
 class Forward {
  public:
-  Forward(const ForwardTask& task, Scratch scratch)
+  Forward(const ForwardTask& task, Scratch& scratch)
       : task_(task),
         mask_(scratch),
         logits_(scratch.Take(kTile * width_)),
         operands_(task, scratch),
         panels_(scratch.Take(CountPanels(task) * ForwardPanel::Size(task.dim, task.dim_v))) {}
-
-  static int64_t ScratchSize(const ForwardTask& task) {
-    return TileMask::ScratchSize() + kTile * PanelWidth() +
-           Operands::ScratchSize(task.dim, task.dim_v) + 3 * 16 +
-           CountPanels(task) * ForwardPanel::Size(task.dim, task.dim_v);
-  }
 
   void Run() {
     ForEachGroup([&](const ForwardRows& group, int64_t first_panel) {
@@ -262,16 +256,28 @@ class Forward {
   float* const panels_;
 };
 
+template <class Operands>
+void Run(const ForwardTask& task, Scratch scratch) {
+  Forward<Operands>(task, scratch).Run();
+}
+
+template <class Operands>
+int64_t CountScratch(const ForwardTask& task) {
+  Scratch counting;
+  Forward<Operands>(task, counting);
+  return counting.taken();
+}
+
 int64_t ForwardScratch(const ForwardTask& task) {
-  return std::max(Forward<FloatOperands>::ScratchSize(task),
-                  Forward<PairOperands>::ScratchSize(task));
+  return PairOperands::Serve(task) ? CountScratch<PairOperands>(task)
+                                   : CountScratch<FloatOperands>(task);
 }
 
 void RunForward(const ForwardTask& task, float* scratch) {
   if (PairOperands::Serve(task)) {
-    Forward<PairOperands>(task, Scratch(scratch)).Run();
+    Run<PairOperands>(task, Scratch(scratch));
   } else {
-    Forward<FloatOperands>(task, Scratch(scratch)).Run();
+    Run<FloatOperands>(task, Scratch(scratch));
   }
 }
 

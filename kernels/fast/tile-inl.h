@@ -29,20 +29,23 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-/// Gives out pieces of a task's scratch memory, aligned to 64 bytes.
+/// Gives out pieces of a task's scratch memory, aligned to 64 bytes; without memory, it counts what
+/// would be taken.
 class Scratch {
  public:
-  explicit Scratch(float* memory) : at_(memory), begin_(memory) {}
+  Scratch() = default;
+  explicit Scratch(float* memory) : memory_(memory) {}
+
   float* Take(int64_t floats) {
-    float* const taken = at_;
-    at_ += (floats + 15) / 16 * 16;
+    float* const taken = memory_ == nullptr ? nullptr : memory_ + taken_;
+    taken_ += (floats + 15) / 16 * 16;
     return taken;
   }
-  int64_t taken() const { return at_ - begin_; }
+  int64_t taken() const { return taken_; }
 
  private:
-  float* at_;
-  float* begin_;
+  float* memory_ = nullptr;
+  int64_t taken_ = 0;
 };
 
 /// Floats of some rows: the tensor's own, or widened into scratch memory.
@@ -63,7 +66,11 @@ HWY_INLINE Floats Widen(const Rows& rows, int64_t first, int64_t count, int64_t 
     return {static_cast<const float*>(rows.data) + first * rows.row, rows.row, rows.dim};
   }
   for (int64_t i = 0; i < count; ++i) {
-    for (int64_t d = 0; d < dim; ++d) scratch[i * dim + d] = At(rows, first + i, d);
+    int64_t d = 0;
+    for (; rows.dim == 1 && d + kSquare <= dim; d += kSquare) {
+      hn::StoreU(LoadFour(rows, first + i, d), F32x4(), scratch + i * dim + d);
+    }
+    for (; d < dim; ++d) scratch[i * dim + d] = At(rows, first + i, d);
   }
   return {scratch, dim, 1};
 }

@@ -110,13 +110,18 @@ HWY_INLINE void RowsToPanel(const Rows& rows, int64_t first, int64_t count, int6
   }
 }
 
-/// Writes columns panel[d * width + i], each times scale[i], as rows [first, first + count).
+/// Writes columns panel[d * width + i], each times scale[i] if there is one, as rows
+/// [first, first + count).
 HWY_INLINE void PanelToRows(const float* panel, int64_t width, const float* scale, int64_t dim,
                             const OutputRows& rows, int64_t first, int64_t count) {
   const F32x4 f;
+  const auto set = [&](int64_t i, int64_t d) HWY_ATTR {
+    const float factor = scale == nullptr ? 1 : scale[i];
+    SetAt(rows, first + i, d, panel[d * width + i] * factor);
+  };
   int64_t i = 0;
   for (; rows.dim == 1 && i + kSquare <= count; i += kSquare) {
-    const V32x4 factor = hn::LoadU(f, scale + i);
+    const V32x4 factor = scale == nullptr ? hn::Set(f, 1.0f) : hn::LoadU(f, scale + i);
     int64_t d = 0;
     for (; d + kSquare <= dim; d += kSquare) {
       const float* const from = panel + d * width + i;
@@ -130,13 +135,11 @@ HWY_INLINE void PanelToRows(const float* panel, int64_t width, const float* scal
       SetFour(rows, first + i + 3, d, v3);
     }
     for (; d < dim; ++d) {
-      for (int64_t r = i; r < i + kSquare; ++r) {
-        SetAt(rows, first + r, d, panel[d * width + r] * scale[r]);
-      }
+      for (int64_t r = i; r < i + kSquare; ++r) set(r, d);
     }
   }
   for (; i < count; ++i) {
-    for (int64_t d = 0; d < dim; ++d) SetAt(rows, first + i, d, panel[d * width + i] * scale[i]);
+    for (int64_t d = 0; d < dim; ++d) set(i, d);
   }
 }
 

@@ -44,22 +44,26 @@ def _ranked(name: str, array: np.ndarray, ranks: tuple[int, ...]) -> np.ndarray:
     return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
 
 
-def _ids(name: str, value: Any) -> np.ndarray:
+def _ids(name: str, value: Any, batch: int | None) -> np.ndarray:
+    """[length] or, for q with a batch dimension, [batch, length]: int32, flat."""
     ids = np.asarray(value)
-    if ids.dtype.kind not in "iu" or ids.ndim != 1:
-        raise invalid(f"[attention] expected {name} to be integers of rank 1, got {ids.dtype} of "
+    is_of_each = batch is not None and ids.ndim == 2 and len(ids) == batch
+    if ids.dtype.kind not in "iu" or not (ids.ndim == 1 or is_of_each):
+        raise invalid(f"[attention] expected {name} to be integers [length]"
+                      f"{'' if batch is None else f' or [{batch}, length]'}, got {ids.dtype} of "
                       f"shape {ids.shape}")
     narrow = np.ascontiguousarray(ids, np.int32)
     if not np.array_equal(narrow, ids):
         raise invalid(f"[attention] expected {name} that int32 holds, as the kernel's do")
-    return narrow
+    return narrow.reshape(-1)
 
 
-def _pair_of_ids(segment_ids: Any) -> tuple[np.ndarray, np.ndarray]:
+def _pair_of_ids(segment_ids: Any, batch: int | None) -> tuple[np.ndarray, np.ndarray]:
     if len(segment_ids) != 2:
         raise invalid("[attention] expected segment_ids to be a pair, of q and of kv, got "
                       f"{len(segment_ids)} of them")
-    return _ids("q segment ids", segment_ids[0]), _ids("kv segment ids", segment_ids[1])
+    return tuple(_ids(f"{side} segment ids", ids, batch)
+                 for side, ids in zip(("q", "kv"), segment_ids))
 
 
 class SplashAttention:
@@ -102,7 +106,8 @@ class SplashAttention:
             any strides, NumPy or DLPack, read where they are.
           k, v: [kv_heads, kv_len, head_dim] and [kv_heads, kv_len, head_dim_v]; without the heads, all
             share them.
-          segment_ids: (q ids [q_len], kv ids [kv_len]): pairs whose ids differ are not seen.
+          segment_ids: (q ids, kv ids), integers [q_len] and [kv_len], or [batch, q_len] and
+            [batch, kv_len]: pairs whose ids differ are not seen.
           sinks: float32[num_heads].
           save_residuals: also return logsumexp.
           out: where to write, [num_heads, q_len, head_dim_v]; otherwise a new array of q's dtype.
@@ -163,7 +168,8 @@ class _Inputs:
         self.dtype = self.given[0].dtype
         self.arrays = self.as_ranked(self.given)
         self.out_shape = (*self.given[0].shape[:-1], self.arrays[2].shape[-1])
-        ids = (None, None) if segment_ids is None else _pair_of_ids(segment_ids)
+        batch = len(self.given[0]) if self.given[0].ndim == 4 else None
+        ids = (None, None) if segment_ids is None else _pair_of_ids(segment_ids, batch)
         self.extra = (*ids, None if sinks is None else
                       np.ascontiguousarray(sinks, np.float32).reshape(-1))
 

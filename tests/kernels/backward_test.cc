@@ -44,15 +44,21 @@ Gradients MakeGradients(std::mt19937_64& random, const Problem& p, const Sizes& 
   return g;
 }
 
+// In bfloat16 weights and gradients of logits are rounded before they are summed: an error is
+// measured by the largest number.
 void ExpectNear(const std::vector<double>& expected, const Tensor& got, double tolerance,
                 const char* name) {
+  double largest = 0;
+  for (const double x : expected) {
+    if (got.type == FloatType::kBFloat16) largest = std::max(largest, std::abs(x));
+  }
   size_t i = 0;
   for (int64_t b = 0; b < got.batch; ++b) {
     for (int64_t h = 0; h < got.heads; ++h) {
       for (int64_t row = 0; row < got.length; ++row) {
         for (int64_t d = 0; d < got.dim; ++d, ++i) {
-          ASSERT_TRUE(
-              Near(expected[i], got.At(b, h, row, d), tolerance * (1 + std::abs(expected[i]))))
+          ASSERT_TRUE(Near(expected[i], got.At(b, h, row, d),
+                           tolerance * (1 + std::max(largest, std::abs(expected[i])))))
               << name << "[" << b << ", " << h << ", " << row << ", " << d << "]: expected "
               << expected[i] << ", got " << got.At(b, h, row, d);
         }
@@ -101,9 +107,18 @@ TEST_P(BackwardTargetTest, RandomMasksAndOptions) {
     Gradients g = MakeGradients(r.random, r.problem, s, r.type, r.layout);
     const Plan plan = Compile(r.mask_case.mask, r.mask_case.options);
     ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(r.problem, g, plan,
-                                                r.type == FloatType::kFloat32 ? 5e-5 : 5e-2,
+                                                r.type == FloatType::kFloat32 ? 5e-5 : 2e-2,
                                                 static_cast<int>(seed % 3) + 1));
   }
+}
+
+// Where dq has blocks of another shape, it is computed apart.
+Plan CompileApart(const MultiHeadMask& mask, BlockShape block, BlockShape block_dq, bool simplify) {
+  CompileOptions options;
+  options.fwd = options.dkv = block;
+  options.dq = block_dq;
+  options.plan.simplify = simplify;
+  return Compile(mask, options);
 }
 
 TEST_P(BackwardTargetTest, BlocksOfManyTilesAndPanels) {
@@ -113,72 +128,88 @@ TEST_P(BackwardTargetTest, BlocksOfManyTilesAndPanels) {
   for (const Mask& mask :
        {Mask::Causal(shape, 200), Mask::Causal(shape, 300) & Mask::Stride(shape, 3),
         Mask::Documents(shape, {100, 50, 120, 30}), Mask::Empty(shape)}) {
-    for (const BlockShape block : {BlockShape{320, 600}, BlockShape{64, 40}}) {
-      for (const bool simplify : {false, true}) {
-        if (IsLeftOut(number++)) continue;
-        SCOPED_TRACE(ToString(mask) + " block " + std::to_string(block.q));
-        const Sizes s{1, 2, 1, 320, 600, 48, 32};
-        Problem p = MakeProblem(random, s);
-        Gradients g = MakeGradients(random, p, s, FloatType::kFloat32, Layout::kHeadsLengthDim);
-        ASSERT_NO_FATAL_FAILURE(
-            ExpectLikeReference(p, g, CompileAll(MultiHeadMask(mask, 2), block, simplify), 5e-5));
+    for (const BlockShape block : {BlockShape{320, 600}, BlockShape{64, 40}, BlockShape{160, 75}}) {
+      for (const BlockShape block_dq : {block, BlockShape{80, 120}}) {
+        for (const FloatType type : {FloatType::kFloat32, FloatType::kBFloat16}) {
+          const bool simplify = number % 3 == 0;
+          if (IsLeftOut(number++)) continue;
+          SCOPED_TRACE(ToString(mask) + " block " + std::to_string(block.q) + ", dq " +
+                       std::to_string(block_dq.q) + ", case " + std::to_string(number - 1));
+          const Sizes s{1, 2, 1, 320, 600, 48, 33};
+          Problem p = MakeProblem(random, s, type);
+          p.out = MakeTensor(FloatType::kFloat32, Layout::kHeadsLengthDim, 1, 2, 320, 33);
+          Gradients g = MakeGradients(random, p, s, type, Layout::kHeadsLengthDim);
+          ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(
+              p, g, CompileApart(MultiHeadMask(mask, 2), block, block_dq, simplify),
+              type == FloatType::kFloat32 ? 5e-5 : 2e-2));
+        }
       }
     }
   }
 }
 
 // One number that is not finite reaches the gradients of what it is paired with and no other.
+void ExpectStaysAmongItsPairs(std::mt19937_64& random, const Mask& mask, const Plan& plan,
+                              FloatType type, float value, char where) {
+  const Sizes s{1, 1, 1, 96, 160, 8, 8};
+  Problem p = MakeProblem(random, s, type);
+  Gradients g = MakeGradients(random, p, s, type, Layout::kHeadsLengthDim);
+  const int64_t at = 45;
+  RunBoth(p, g, plan, 1);
+  const Gradients before = [&] {
+    Gradients copy = g;
+    for (OwnedTensor* tensor : {&copy.dq, &copy.dk, &copy.dv}) {
+      tensor->bytes = std::make_shared<std::vector<std::byte>>(*tensor->bytes);
+      tensor->view.data = tensor->bytes->data();
+    }
+    return copy;
+  }();
+  (where == 'q'   ? p.q
+   : where == 'k' ? p.k
+   : where == 'v' ? p.v
+                  : g.d_out)
+      .view.Set(0, 0, at, 3, value);
+  RunBoth(p, g, plan, 1);
+  const bool is_row = where == 'q' || where == 'o';
+  // Rows that are paired with it, and through them the positions that those see.
+  std::vector<bool> rows(96), positions(160);
+  for (int64_t q = 0; q < 96; ++q) {
+    rows[static_cast<size_t>(q)] = is_row ? q == at : NaiveAt(mask, q, at);
+    for (int64_t kv = 0; kv < 160; ++kv) {
+      if (rows[static_cast<size_t>(q)] && NaiveAt(mask, q, kv)) {
+        positions[static_cast<size_t>(kv)] = true;
+      }
+    }
+  }
+  const auto expect_kept = [&](const OwnedTensor& old, const OwnedTensor& got,
+                               const std::vector<bool>& touched) {
+    for (int64_t i = 0; i < got.view.length; ++i) {
+      if (touched[static_cast<size_t>(i)]) continue;
+      for (int64_t d = 0; d < 8; ++d) {
+        ASSERT_EQ(old.view.At(0, 0, i, d), got.view.At(0, 0, i, d))
+            << value << " in " << where << " reached " << i;
+      }
+    }
+  };
+  ASSERT_NO_FATAL_FAILURE(expect_kept(before.dq, g.dq, rows));
+  ASSERT_NO_FATAL_FAILURE(expect_kept(before.dk, g.dk, positions));
+  ASSERT_NO_FATAL_FAILURE(expect_kept(before.dv, g.dv, positions));
+}
+
 TEST_P(BackwardTargetTest, WhatIsNotFiniteStaysAmongItsPairs) {
   const Shape shape{96, 160};
   const Mask mask = Mask::Local(shape, 20, 7, 30);
   std::mt19937_64 random(4);
-  const Sizes s{1, 1, 1, 96, 160, 8, 8};
   for (const Mask& what : {mask, mask & Mask::Full(shape)}) {
-    const Plan plan = CompileAll(MultiHeadMask(what, 1), {32, 80});
-    for (const float value : {kNaN, std::numeric_limits<float>::infinity()}) {
-      for (const char where : {'q', 'k', 'v', 'o'}) {
-        Problem p = MakeProblem(random, s);
-        Gradients g = MakeGradients(random, p, s, FloatType::kFloat32, Layout::kHeadsLengthDim);
-        const int64_t at = 45;
-        RunBoth(p, g, plan, 1);
-        const Gradients before = [&] {
-          Gradients copy = g;
-          for (OwnedTensor* tensor : {&copy.dq, &copy.dk, &copy.dv}) {
-            tensor->bytes = std::make_shared<std::vector<std::byte>>(*tensor->bytes);
-            tensor->view.data = tensor->bytes->data();
-          }
-          return copy;
-        }();
-        (where == 'q'   ? p.q
-         : where == 'k' ? p.k
-         : where == 'v' ? p.v
-                        : g.d_out)
-            .view.Set(0, 0, at, 3, value);
-        RunBoth(p, g, plan, 1);
-        const bool is_row = where == 'q' || where == 'o';
-        // Rows that are paired with it, and through them the positions that those see.
-        std::vector<bool> rows(96), positions(160);
-        for (int64_t q = 0; q < 96; ++q) {
-          rows[static_cast<size_t>(q)] = is_row ? q == at : NaiveAt(mask, q, at);
-          for (int64_t kv = 0; kv < 160; ++kv) {
-            if (rows[static_cast<size_t>(q)] && NaiveAt(mask, q, kv)) {
-              positions[static_cast<size_t>(kv)] = true;
-            }
+    for (const BlockShape block_dq : {BlockShape{32, 80}, BlockShape{16, 40}}) {
+      const Plan plan = CompileApart(MultiHeadMask(what, 1), {32, 80}, block_dq, false);
+      for (const FloatType type : {FloatType::kFloat32, FloatType::kBFloat16}) {
+        for (const float value : {kNaN, std::numeric_limits<float>::infinity()}) {
+          for (const char where : {'q', 'k', 'v', 'o'}) {
+            ASSERT_NO_FATAL_FAILURE(
+                ExpectStaysAmongItsPairs(random, mask, plan, type, value, where));
           }
         }
-        const auto expect_kept = [&](const OwnedTensor& old, const OwnedTensor& got,
-                                     const std::vector<bool>& touched) {
-          for (int64_t i = 0; i < got.view.length; ++i) {
-            if (touched[static_cast<size_t>(i)]) continue;
-            for (int64_t d = 0; d < 8; ++d) {
-              ASSERT_EQ(old.view.At(0, 0, i, d), got.view.At(0, 0, i, d))
-                  << value << " in " << where << " reached " << i;
-            }
-          }
-        };
-        ASSERT_NO_FATAL_FAILURE(expect_kept(before.dq, g.dq, rows));
-        ASSERT_NO_FATAL_FAILURE(expect_kept(before.dk, g.dk, positions));
-        ASSERT_NO_FATAL_FAILURE(expect_kept(before.dv, g.dv, positions));
       }
     }
   }
@@ -190,14 +221,16 @@ TEST(BackwardTest, ThreadsAndRunsDoNotChangeABit) {
       CompileAll(MultiHeadMask(Mask::Causal(shape) & Mask::Stride(shape, 3), 2), {128, 128});
   std::mt19937_64 random(6);
   const Sizes s{1, 2, 1, 512, 512, 16, 16};
-  Problem p = MakeProblem(random, s);
-  Gradients g = MakeGradients(random, p, s, FloatType::kFloat32, Layout::kHeadsLengthDim);
-  std::vector<std::vector<std::byte>> first;
-  for (const int threads : {1, 2, 8, 1}) {
-    RunBoth(p, g, plan, threads);
-    const std::vector<std::vector<std::byte>> got{*g.dq.bytes, *g.dk.bytes, *g.dv.bytes};
-    if (first.empty()) first = got;
-    EXPECT_EQ(first, got);
+  for (const FloatType type : {FloatType::kFloat32, FloatType::kBFloat16}) {
+    Problem p = MakeProblem(random, s, type);
+    Gradients g = MakeGradients(random, p, s, type, Layout::kHeadsLengthDim);
+    std::vector<std::vector<std::byte>> first;
+    for (const int threads : {1, 2, 8, 1}) {
+      RunBoth(p, g, plan, threads);
+      const std::vector<std::vector<std::byte>> got{*g.dq.bytes, *g.dk.bytes, *g.dv.bytes};
+      if (first.empty()) first = got;
+      EXPECT_EQ(first, got);
+    }
   }
 }
 

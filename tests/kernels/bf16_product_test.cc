@@ -65,15 +65,18 @@ TEST_F(Bf16ProductTest, EveryNumberOfRowsAndPairs) {
         for (int64_t i = 0; i < count * kWidth; ++i) {
           panel[i] = Draw() | static_cast<uint32_t>(Draw()) << 16;
         }
-        Aligned<float> out((rows + 1) * kWidth), scale(kWidth);
+        // Rows of the output that lie further apart than they are long.
+        const int64_t out_row = (1 + rows % 2) * kWidth;
+        Aligned<float> out((rows + 1) * out_row), scale(kWidth);
         std::vector<float> before;
-        for (int64_t i = 0; i < (rows + 1) * kWidth; ++i)
+        for (int64_t i = 0; i < (rows + 1) * out_row; ++i) {
           before.push_back(out[i] = normal_(random_));
+        }
         for (int64_t i = 0; i < kWidth; ++i) scale[i] = normal_(random_);
         Bf16Product(a.data() + 1, a_row, a_k, rows, panel.get(), count,
-                    scaled ? scale.get() : nullptr, out.get());
-        for (int64_t i = 0; i < (rows + 1) * kWidth; ++i) {
-          const int64_t row = i / kWidth, lane = i % kWidth;
+                    scaled ? scale.get() : nullptr, out.get(), out_row);
+        for (int64_t i = 0; i < (rows + 1) * out_row; ++i) {
+          const int64_t row = i % out_row < kWidth ? i / out_row : rows, lane = i % kWidth;
           const double old = static_cast<double>(before[static_cast<size_t>(i)]);
           double expected = scaled ? old * static_cast<double>(scale[lane]) : 0;
           for (int64_t k = 0; row < rows && k < count; ++k) {
@@ -123,12 +126,23 @@ TEST_F(Bf16ProductTest, RoundsAsToBFloat16Does) {
       if (std::isnan(rows[i]) || std::fpclassify(rows[i]) == FP_SUBNORMAL) rows[i] = 0;
       before.push_back(rows[i]);
     }
-    RoundToPairs(rows.get(), kCount);
+    std::vector<uint16_t> numbers(kCount * kWidth);
+    RoundToBf16(rows.get(), kCount * kWidth, numbers.data());
+    // Rows apart, and in place.
+    Aligned<float> apart(kCount * 2 * kWidth);
+    for (int64_t i = 0; i < kCount * kWidth; ++i) apart[i + i / kWidth * kWidth] = rows[i];
+    Aligned<uint32_t> pairs(kCount / 2 * kWidth);
+    RoundToPairs(apart.get(), 2 * kWidth, kCount, pairs.get());
+    RoundToPairs(rows.get(), kWidth, kCount, reinterpret_cast<uint32_t*>(rows.get()));
     for (int64_t i = 0; i < kCount * kWidth; ++i) {
       const int64_t row = i / kWidth, lane = i % kWidth;
-      const auto pair = std::bit_cast<uint32_t>(rows[row / 2 * kWidth + lane]);
-      const uint32_t half = row % 2 == 0 ? pair & 0xFFFF : pair >> 16;
-      ASSERT_EQ(ToBFloat16(before[static_cast<size_t>(i)]), half) << before[static_cast<size_t>(i)];
+      const uint16_t expected = ToBFloat16(before[static_cast<size_t>(i)]);
+      ASSERT_EQ(expected, numbers[static_cast<size_t>(i)]) << before[static_cast<size_t>(i)];
+      for (const uint32_t pair : {pairs[row / 2 * kWidth + lane],
+                                  std::bit_cast<uint32_t>(rows[row / 2 * kWidth + lane])}) {
+        ASSERT_EQ(expected, row % 2 == 0 ? pair & 0xFFFF : pair >> 16)
+            << before[static_cast<size_t>(i)];
+      }
     }
   }
 }

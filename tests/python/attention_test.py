@@ -160,6 +160,27 @@ def test_arrays_of_others_are_read_where_they_are():
     np.testing.assert_array_equal(out, want)
 
 
+@pytest.mark.parametrize("compat", [None, "jax"])
+def test_segment_ids_of_each_sequence(compat):
+    attention = sm.SplashAttention(compiled(MASKS["causal"]), compat=compat)
+    batches = [inputs(seed=seed) for seed in range(3)]
+    ids = [tuple(np.arange(n) // (40 + 30 * seed) for n in SHAPE) for seed in range(3)]
+    q, k, v = (np.stack(parts) for parts in zip(*batches))
+    of_each = tuple(map(np.stack, zip(*ids)))
+    out, logsumexp = attention(q, k, v, of_each, save_residuals=True)
+    gradients = attention.backward(q, k, v, out, logsumexp, out, of_each)
+    for b, (one, segment_ids) in enumerate(zip(batches, ids)):
+        want, want_logsumexp = attention(*one, segment_ids, save_residuals=True)
+        np.testing.assert_array_equal(out[b], want)
+        np.testing.assert_array_equal(logsumexp[b], want_logsumexp)
+        for got, of_one in zip(gradients, attention.backward(*one, want, want_logsumexp, want, segment_ids)):
+            np.testing.assert_array_equal(got[b], of_one)
+    # One side of each sequence, the other shared.
+    shared = attention(q, k, v, (of_each[0], ids[1][1]))
+    np.testing.assert_array_equal(shared[1], out[1])
+    assert not np.array_equal(shared[0], out[0])
+
+
 @pytest.mark.parametrize("change, error, text", [
     (lambda q, k, v: (q[:, :100], k, v), ValueError, "expected q, as the plan has it"),
     (lambda q, k, v: (q, k[:, :100], v[:, :100]), ValueError, "expected k, as the plan and q have it"),
@@ -168,9 +189,12 @@ def test_arrays_of_others_are_read_where_they_are():
     (lambda q, k, v: (q[0], k, v), ValueError, "q of rank 3 or 4"),
     (lambda q, k, v: (q, k[None], v), ValueError, "k of rank 2 or 3"),
     (lambda q, k, v: (q, k[[0, 1, 0]], v[[0, 1, 0]]), ValueError, "heads of k (3) to divide"),
-    (lambda q, k, v: (q, k, v, (np.zeros(256), np.zeros(384))), ValueError, "to be integers of rank 1"),
+    (lambda q, k, v: (q, k, v, (np.zeros(256), np.zeros(384))), ValueError,
+     "expected q segment ids to be integers [length], got float64 of shape (256,)"),
     (lambda q, k, v: (q, k, v, (np.zeros(255, int), np.zeros(384, int))), ValueError,
-     "segment ids for 256 q and 384 kv positions, got 255 and 384"),
+     "segment ids for 256 q positions, got 255"),
+    (lambda q, k, v: (q[None], k[None], v[None], (np.zeros((2, 256), int), np.zeros(384, int))), ValueError,
+     "expected q segment ids to be integers [length] or [1, length], got int64 of shape (2, 256)"),
     (lambda q, k, v: (q, k, v, None, np.zeros(3)), ValueError, "a sink for each of 4 heads, got 3"),
 ])
 def test_bad_input(change, error, text):

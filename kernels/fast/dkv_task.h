@@ -1,34 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The backward pass: dq of some rows of one q block, dk and dv of some positions of one kv block.
-// Private to kernels/.
+// The backward pass: dk and dv of some positions of one kv block, and what they add to dq. Private
+// to kernels/.
 
 #include <atomic>
 #include <cstdint>
 #include <span>
 
+#include "splashmask/kernels/fast/gradient_rows.h"
 #include "splashmask/kernels/fast/task.h"
-#include "splashmask/kernels/fast/tile_walk.h"
 
 namespace splashmask::fast {
-
-/// Some rows of one q head, and what the forward pass left of them.
-struct QRows {
-  int64_t count = 0;
-  Rows q, d_out;
-  const float* logsumexp = nullptr;  ///< [count]; -inf: the row sees nothing.
-  const float* di = nullptr;         ///< [count]: the sum of out * d_out over the head's dimension.
-  MaskOfTask mask;
-};
-
-struct DqTask {
-  QRows rows;
-  int64_t dim = 0, dim_v = 0;
-  Rows k, v;
-  VisitQueue visits;
-  float soft_cap = 0;  ///< 0: none.
-  OutputRows dq;
-};
 
 /// Sums of dq in float32, [rows][dim], in the order that panels have: rows [first, first + count)
 /// of a panel lie there as [dim][count]. Visits of the same rows add to them one after the other,
@@ -39,9 +21,9 @@ struct DqSums {
   int32_t number = 0;                    ///< The visit's own; the first one, 0, overwrites.
 };
 
-/// Rows that see something of a dkv task's positions, as `visit` says.
+/// Rows that see something of a task's positions, as `visit` says.
 struct QVisit {
-  QRows rows;
+  GradientRows rows;
   Visit visit;
   DqSums dq;
 };
@@ -57,13 +39,11 @@ struct DkvTask {
   const std::atomic<bool>* is_abandoned = nullptr;
 };
 
-/// Floats of scratch memory that a task of at most so many rows or positions needs.
-int64_t DqScratch(int64_t rows, int64_t dim, int64_t dim_v);
+/// Floats of scratch memory that a task of at most `kv_count` positions needs.
 int64_t DkvScratch(int64_t kv_count, int64_t dim, int64_t dim_v);
 
-/// Values that a pair does not see never reach its gradients, NaN and infinities included. Allocate
-/// nothing; `scratch` is aligned to 64 bytes.
-void RunDq(const DqTask& task, float* scratch);
+/// Values that a pair does not see never reach its gradients, NaN and infinities included.
+/// Allocates nothing; `scratch` is aligned to 64 bytes.
 void RunDkv(const DkvTask& task, float* scratch);
 
 /// Writes `rows` rows of a q block whose sums are complete, or 0 without any (null). They may lie
