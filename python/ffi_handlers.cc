@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention as custom calls of XLA on the CPU: one head group of one shard, tables as operands.
+// What vmap puts in front of the operands' axes is computed here: the innermost axis as the batch
+// of one call, unless the tables differ along it, and the others one after the other.
 
-#include <fmt/format.h>
 #include <nanobind/nanobind.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -18,168 +18,136 @@
 #include "splashmask/kernels/attention.h"
 #include "splashmask/masks/error.h"
 #include "splashmask/masks/parse.h"
+#include "splashmask/python/ffi_operands.h"
 #include "splashmask/python/mask_object.h"
-#include "xla/ffi/api/ffi.h"
 
 namespace splashmask::python {
 
 namespace {
 
 namespace nb = nanobind;
-namespace ffi = xla::ffi;
 
-[[noreturn]] void Refuse(const std::string& text) {
-  throw Error(ErrorCode::kInvalidArgument, "[jax] expected " + text);
-}
+// What a call consists of; the same bits in jax_cpu.py.
+enum : int64_t { kHasSegmentIds = 1, kHasSinks = 2 };
 
-void RequireRank(const char* name, const ffi::AnyBuffer& buffer, size_t least, size_t most) {
-  const size_t rank = buffer.dimensions().size();
-  if (rank < least || rank > most) {
-    Refuse(fmt::format("{} of rank {}{}, got {}", name, least,
-                       least == most ? "" : fmt::format(" to {}", most), rank));
-  }
-}
-
-void RequireType(const char* name, const ffi::AnyBuffer& buffer, ffi::DataType type,
-                 const char* type_name) {
-  if (buffer.element_type() != type) Refuse(fmt::format("{} of {}", name, type_name));
-}
-
-FloatType ToFloatType(ffi::DataType type) {
-  if (type == ffi::DataType::F32) return FloatType::kFloat32;
-  if (type == ffi::DataType::BF16) return FloatType::kBFloat16;
-  Refuse("float32 or bfloat16");
-}
-
-// [heads, length, dim], or [length, dim] for a k or v that all heads share.
-template <typename View, typename Data>
-View ToTensor(const ffi::AnyBuffer& buffer, Data* data) {
-  RequireRank("q, k, v and what is shaped like them", buffer, 2, 3);
-  const auto shape = buffer.dimensions();
-  const bool has_heads = shape.size() == 3;
-  return View::Contiguous(data, ToFloatType(buffer.element_type()), 1, has_heads ? shape[0] : 1,
-                          shape[shape.size() - 2], shape.back());
-}
-ConstTensor ToTensor(const ffi::AnyBuffer& buffer) {
-  return ToTensor<ConstTensor, const void>(buffer, buffer.untyped_data());
-}
-Tensor ToTensor(ffi::Result<ffi::AnyBuffer> buffer) {
-  return ToTensor<Tensor, void>(*buffer, buffer->untyped_data());
-}
-
-std::span<float> ToFloats(const char* name, const ffi::AnyBuffer& buffer) {
-  RequireType(name, buffer, ffi::DataType::F32, "float32");
-  return {static_cast<float*>(buffer.untyped_data()), buffer.element_count()};
-}
-
-DType ToDType(ffi::DataType type) {
-  switch (type) {
-    case ffi::DataType::S8:
-      return DType::kInt8;
-    case ffi::DataType::S16:
-      return DType::kInt16;
-    case ffi::DataType::S32:
-      return DType::kInt32;
-    default:
-      Refuse("tables of int8, int16 or int32");
-  }
-}
-
-Table ToTable(const ffi::AnyBuffer& buffer) {
-  RequireRank("tables", buffer, 3, 3);
-  const auto shape = buffer.dimensions();
-  Table table(ToDType(buffer.element_type()), {shape[0], shape[1], shape[2]});
-  std::memcpy(table.data(), buffer.untyped_data(), buffer.size_bytes());
-  return table;
-}
-
-PartialMaskBlocks ToBlocks(const ffi::AnyBuffer& buffer) {
-  RequireRank("partial_mask_blocks", buffer, 3, 3);
-  RequireType("partial_mask_blocks", buffer, ffi::DataType::PRED, "bool");
-  const auto shape = buffer.dimensions();
-  PartialMaskBlocks blocks({shape[0]}, shape[1], shape[2]);
-  PackBoolRows(static_cast<const std::byte*>(buffer.untyped_data()), shape[0] * shape[1], shape[2],
-               blocks.data());
-  return blocks;
-}
-
-Array ToPositions(const ffi::AnyBuffer& buffer) {
-  const size_t bytes = buffer.size_bytes();
-  auto copy = std::make_shared<std::vector<std::byte>>(bytes);
-  std::memcpy(copy->data(), buffer.untyped_data(), bytes);
-  return {ToDType(buffer.element_type()),
-          {static_cast<int64_t>(buffer.element_count())},
-          std::shared_ptr<const void>(copy, copy->data())};
-}
-
-// The operands behind those that are always there, in the order in which Python puts them.
-class Operands {
+// How the axes in front are walked.
+class Batches {
  public:
-  explicit Operands(const ffi::RemainingArgs& operands) : operands_(operands) {}
+  // `leading`: of an output, which has them all. `fixed`: operands that a call has one of.
+  Batches(std::span<const int64_t> leading, const std::vector<const Operand*>& fixed,
+          const std::vector<const Operand*>& others)
+      : outer_(leading.begin(), leading.end()) {
+    for (const auto* operands : {&fixed, &others}) {
+      for (const Operand* operand : *operands) operand->RequireAxes(leading);
+    }
+    if (outer_.empty()) return;
+    const bool is_one_call = std::ranges::all_of(
+        fixed, [](const Operand* operand) { return operand->BatchStride() == 0; });
+    if (!is_one_call) return;
+    batch_ = outer_.back();
+    outer_.pop_back();
+  }
 
-  ffi::AnyBuffer Next() {
-    auto buffer = operands_.get<ffi::AnyBuffer>(next_++);
-    if (!buffer) Refuse("another operand");
-    return *buffer;
+  int64_t batch() const { return batch_; }
+
+  template <typename Work>
+  void ForEach(const Work& work) const {
+    if (batch_ == 0 || std::ranges::count(outer_, 0) != 0) return;
+    std::vector<int64_t> index(outer_.size());
+    for (;;) {
+      work(BatchIndex(index));
+      size_t axis = outer_.size();
+      while (axis > 0 && ++index[axis - 1] == outer_[axis - 1]) index[--axis] = 0;
+      if (axis == 0) return;
+    }
   }
 
  private:
-  const ffi::RemainingArgs& operands_;
-  size_t next_ = 0;
+  std::vector<int64_t> outer_;
+  int64_t batch_ = 1;
 };
 
-// What a pass's tables consist of; the same bits in jax_cpu.py.
-enum : int64_t { kHasMaskNext = 1, kHasBlocks = 2, kHasPositions = 4 };
-// What a call consists of.
-enum : int64_t { kHasSegmentIds = 1, kHasSinks = 2 };
-
-CompiledPass ReadPass(Operands& operands, int64_t has, BlockShape block,
-                      const std::optional<Mask>& mask_function) {
-  CompiledPass pass;
-  pass.block = block;
-  pass.info.data_next = ToTable(operands.Next());
-  pass.info.block_mask = ToTable(operands.Next());
-  if (has & kHasMaskNext) pass.info.mask_next = ToTable(operands.Next());
-  if (has & kHasBlocks) pass.info.partial_mask_blocks = ToBlocks(operands.Next());
-  if (has & kHasPositions) pass.info.q_sequence = ToPositions(operands.Next());
-  pass.mask_function = mask_function;
-  return pass;
-}
-
-AttentionInputs ReadInputs(const ffi::AnyBuffer& q, const ffi::AnyBuffer& k,
-                           const ffi::AnyBuffer& v, Operands& operands, int64_t has) {
-  AttentionInputs inputs{ToTensor(q), ToTensor(k), ToTensor(v), {}, {}};
-  const auto ids = [&] {
-    const ffi::AnyBuffer buffer = operands.Next();
-    RequireType("segment ids", buffer, ffi::DataType::S32, "int32");
-    return std::span(static_cast<const int32_t*>(buffer.untyped_data()), buffer.element_count());
-  };
-  if (has & kHasSegmentIds) {
-    const auto of_q = ids(), of_kv = ids();
-    inputs.segment_ids = AttentionSegmentIds{of_q, of_kv};
+// q, k, v, segment ids and sinks.
+class InputOperands {
+ public:
+  InputOperands(const ffi::AnyBuffer& q, const ffi::AnyBuffer& k, const ffi::AnyBuffer& v,
+                RemainingOperands& operands, int64_t has)
+      : q_("q", q, 3), k_("k", k, 3), v_("v", v, 3) {
+    if (has & kHasSegmentIds) {
+      q_ids_ = operands.Next("q segment ids", 1);
+      kv_ids_ = operands.Next("kv segment ids", 1);
+      for (const auto* ids : {&q_ids_, &kv_ids_}) (*ids)->RequireType(ffi::DataType::S32, "int32");
+    }
+    if (has & kHasSinks) {
+      sinks_ = operands.Next("sinks", 1);
+      sinks_->RequireType(ffi::DataType::F32, "float32");
+    }
   }
-  if (has & kHasSinks) {
-    inputs.sinks = ToFloats("sinks", operands.Next());
+
+  const std::optional<Operand>& sinks() const { return sinks_; }
+  // All but sinks.
+  std::vector<const Operand*> all() const {
+    std::vector<const Operand*> operands{&q_, &k_, &v_};
+    if (q_ids_) operands.insert(operands.end(), {&*q_ids_, &*kv_ids_});
+    return operands;
   }
-  return inputs;
-}
 
-// Attention obeys tables, whatever the mask.
-Plan EmptyPlan(const AttentionInputs& inputs) {
-  const Mask any = Mask::Full({inputs.q.length, inputs.k.length});
-  return {MultiHeadMask(any, inputs.q.heads), {}, {}, {}, {}};
-}
+  AttentionInputs At(BatchIndex index, int64_t batch) const {
+    AttentionInputs inputs{
+        ToTensor(q_, index, batch), ToTensor(k_, index, batch), ToTensor(v_, index, batch), {}, {}};
+    const auto ids = [&](const Operand& operand) {
+      const int64_t sequences = operand.BatchStride() == 0 ? 1 : batch;
+      return std::span(operand.data<const int32_t>(index),
+                       static_cast<size_t>(sequences * operand.size()));
+    };
+    if (q_ids_) inputs.segment_ids = AttentionSegmentIds{ids(*q_ids_), ids(*kv_ids_)};
+    if (sinks_) {
+      inputs.sinks = {sinks_->data<const float>(index), static_cast<size_t>(sinks_->size())};
+    }
+    return inputs;
+  }
 
-std::optional<Mask> ReadFunction(std::string_view text, const AttentionInputs& inputs) {
-  if (text.empty()) return std::nullopt;
-  return ParseMask(text, {inputs.q.length, inputs.k.length});
-}
+  // Attention obeys tables, whatever the mask.
+  Plan EmptyPlan() const {
+    const Mask any = Mask::Full({q_.shape()[1], k_.shape()[1]});
+    return {MultiHeadMask(any, q_.shape()[0]), {}, {}, {}, {}};
+  }
+
+  std::optional<Mask> ReadFunction(std::string_view text) const {
+    if (text.empty()) return std::nullopt;
+    return ParseMask(text, {q_.shape()[1], k_.shape()[1]});
+  }
+
+ private:
+  Operand q_, k_, v_;
+  std::optional<Operand> q_ids_, kv_ids_, sinks_;
+};
 
 AttentionOptions ReadOptions(float soft_cap) {
   AttentionOptions options;
   if (soft_cap != 0) options.attn_logits_soft_cap = soft_cap;
   return options;
 }
+
+// Attention over the tables at each index, made anew only where they differ from those before.
+class AttentionOfTables {
+ public:
+  template <typename MakePlan>
+  const SplashAttention& At(BatchIndex index, const std::vector<const Operand*>& tables,
+                            float soft_cap, const MakePlan& make_plan) {
+    std::vector<int64_t> offsets;
+    for (const Operand* table : tables) offsets.push_back(table->Offset(index));
+    if (!attention_ || offsets != offsets_) {
+      attention_.emplace(make_plan(), ReadOptions(soft_cap));
+      offsets_ = std::move(offsets);
+    }
+    return *attention_;
+  }
+
+ private:
+  std::optional<SplashAttention> attention_;
+  std::vector<int64_t> offsets_;
+};
 
 template <typename Work>
 ffi::Error Guarded(const Work& work) {
@@ -193,19 +161,40 @@ ffi::Error Guarded(const Work& work) {
   }
 }
 
+Operand RowsOperand(const char* name, const ffi::AnyBuffer& buffer) {
+  Operand operand(name, buffer, 2);
+  operand.RequireType(ffi::DataType::F32, "float32");
+  return operand;
+}
+
 ffi::Error Forward(ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v, ffi::RemainingArgs rest,
                    ffi::Result<ffi::AnyBuffer> out, ffi::Result<ffi::AnyBuffer> logsumexp,
                    int64_t has, int64_t fwd_has, int64_t block_q, int64_t block_kv, float soft_cap,
                    std::string_view mask_function) {
   return Guarded([&] {
-    Operands operands(rest);
-    const AttentionInputs inputs = ReadInputs(q, k, v, operands, has);
-    Plan plan = EmptyPlan(inputs);
-    plan.fwd =
-        ReadPass(operands, fwd_has, {block_q, block_kv}, ReadFunction(mask_function, inputs));
-    if (logsumexp->element_count() == 0) Refuse("logsumexp of every row");
-    SplashAttention(std::move(plan), ReadOptions(soft_cap))
-        .Forward(inputs, ToTensor(out), ToFloats("logsumexp", *logsumexp));
+    RemainingOperands operands(rest);
+    const InputOperands inputs(q, k, v, operands, has);
+    const PassOperands fwd(operands, fwd_has, {block_q, block_kv});
+    const std::optional<Mask> function = inputs.ReadFunction(mask_function);
+    const Operand output("out", *out, 3), rows = RowsOperand("logsumexp", *logsumexp);
+    if (rows.size() == 0) RefuseOperand("logsumexp of every row");
+    const std::vector<const Operand*> tables = fwd.all();
+    std::vector<const Operand*> fixed = tables;
+    if (inputs.sinks()) fixed.push_back(&*inputs.sinks());
+    std::vector<const Operand*> others = inputs.all();
+    others.push_back(&rows);
+    const Batches batches(output.leading(), fixed, others);
+    AttentionOfTables attention;
+    batches.ForEach([&](BatchIndex index) {
+      const auto make_plan = [&] {
+        Plan plan = inputs.EmptyPlan();
+        plan.fwd = fwd.Read(index, function);
+        return plan;
+      };
+      attention.At(index, tables, soft_cap, make_plan)
+          .Forward(inputs.At(index, batches.batch()), ToOutput(output, index, batches.batch()),
+                   {rows.data<float>(index), static_cast<size_t>(batches.batch() * rows.size())});
+    });
   });
 }
 
@@ -216,18 +205,52 @@ ffi::Error Backward(ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v, ffi::A
                     int64_t block_q_dkv, int64_t block_kv_dkv, int64_t block_q_dq,
                     int64_t block_kv_dq, float soft_cap, std::string_view mask_function) {
   return Guarded([&] {
-    Operands operands(rest);
-    const AttentionInputs inputs = ReadInputs(q, k, v, operands, has);
-    const std::optional<Mask> function = ReadFunction(mask_function, inputs);
-    Plan plan = EmptyPlan(inputs);
-    plan.dkv = ReadPass(operands, dkv_has, {block_q_dkv, block_kv_dkv}, function);
-    plan.options.use_fused_bwd_kernel = block_q_dq == 0;
-    if (block_q_dq != 0) {
-      plan.dq = ReadPass(operands, dq_has, {block_q_dq, block_kv_dq}, function);
+    RemainingOperands operands(rest);
+    const InputOperands inputs(q, k, v, operands, has);
+    const PassOperands dkv(operands, dkv_has, {block_q_dkv, block_kv_dkv});
+    std::optional<PassOperands> dq_tables;
+    if (block_q_dq != 0) dq_tables.emplace(operands, dq_has, BlockShape{block_q_dq, block_kv_dq});
+    const std::optional<Mask> function = inputs.ReadFunction(mask_function);
+    const Operand output("out", out, 3), d_output("do", d_out, 3),
+        rows = RowsOperand("logsumexp", logsumexp), d_q("dq", *dq, 3), d_k("dk", *dk, 3),
+        d_v("dv", *dv, 3);
+    std::vector<const Operand*> tables = dkv.all();
+    if (dq_tables) {
+      for (const Operand* table : dq_tables->all()) tables.push_back(table);
     }
-    SplashAttention(std::move(plan), ReadOptions(soft_cap))
-        .Backward(inputs, {ToTensor(out), ToFloats("logsumexp", logsumexp)}, ToTensor(d_out),
-                  {ToTensor(dq), ToTensor(dk), ToTensor(dv), {}});
+    std::vector<const Operand*> others = inputs.all();
+    others.insert(others.end(), {&output, &d_output, &rows, &d_k, &d_v});
+    const Batches batches(d_q.leading(), tables, others);
+    const int64_t batch = batches.batch();
+    AttentionOfTables attention;
+    std::vector<float> repeated;  // The rows of one sequence, for each of them.
+    batches.ForEach([&](BatchIndex index) {
+      const auto make_plan = [&] {
+        Plan plan = inputs.EmptyPlan();
+        plan.dkv = dkv.Read(index, function);
+        plan.options.use_fused_bwd_kernel = !dq_tables;
+        if (dq_tables) plan.dq = dq_tables->Read(index, function);
+        return plan;
+      };
+      std::span<const float> of_rows{rows.data<const float>(index),
+                                     static_cast<size_t>(rows.size())};
+      if (batch > 1 && rows.BatchStride() == 0) {
+        repeated.clear();
+        for (int64_t b = 0; b < batch; ++b) {
+          repeated.insert(repeated.end(), of_rows.begin(), of_rows.end());
+        }
+        of_rows = repeated;
+      } else {
+        of_rows = {of_rows.data(), static_cast<size_t>(batch) * of_rows.size()};
+      }
+      attention.At(index, tables, soft_cap, make_plan)
+          .Backward(inputs.At(index, batch), {ToTensor(output, index, batch), of_rows},
+                    ToTensor(d_output, index, batch),
+                    {ToOutput(d_q, index, batch),
+                     ToOutput(d_k, index, batch),
+                     ToOutput(d_v, index, batch),
+                     {}});
+    });
   });
 }
 

@@ -74,18 +74,27 @@ def _widened(*arrays: Any) -> list:
     return [x if x.dtype in (jnp.float32, jnp.bfloat16) else x.astype(jnp.float32) for x in arrays]
 
 
+def _with_heads(options: Options, *arrays: Any) -> list:
+    """k and v that all heads share, with an axis of heads."""
+    return [x[None] if options.is_mqa else x for x in arrays]
+
+
+def _call_of_cpu(target: str, results: tuple, operands: list, **attributes: Any):
+    """vmap puts axes in front of the operands, of length 1 before those that it leaves alone."""
+    return jax.ffi.ffi_call(target, results, vmap_method="expand_dims")(*operands, **attributes)
+
+
 def _forward(info, q, k, v, segment_ids, sinks, *, options: Options):
     sizes = options.block_sizes
     tables, has = _tables(info)
     extra = _ids(segment_ids)
     extra += [] if sinks is None else [sinks.astype(jnp.float32)]
-    q_, k_, v_ = _widened(q, k, v)
-    out, logsumexp = jax.ffi.ffi_call(
+    q_, *keys = _widened(q, *_with_heads(options, k, v))
+    out, logsumexp = _call_of_cpu(
         "splashmask_forward",
         (_like(q_, (*q.shape[:-1], v.shape[-1])), _like(q_, q.shape[:-1], jnp.float32)),
-        vmap_method="sequential",
-    )(q_, k_, v_, *extra, *tables, has=(segment_ids is not None) | (sinks is not None) << 1,
-      fwd_has=has, block_q=sizes.block_q, block_kv=sizes.block_kv, **_shared(options))
+        [q_, *keys, *extra, *tables], has=(segment_ids is not None) | (sinks is not None) << 1,
+        fwd_has=has, block_q=sizes.block_q, block_kv=sizes.block_kv, **_shared(options))
     return out.astype(q.dtype), logsumexp
 
 
@@ -95,14 +104,14 @@ def _backward(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do
     dkv_tables, dkv_has = _tables(dkv_info)
     dq_tables, dq_has = ([], 0) if dq_info is None else _tables(dq_info)
     ids = _ids(segment_ids)
-    q_, k_, v_, out_, do_ = _widened(q, k, v, out, do)
-    dq, dk, dv = jax.ffi.ffi_call(
-        "splashmask_backward", (_like(q_), _like(k_), _like(v_)), vmap_method="sequential",
-    )(q_, k_, v_, out_, logsumexp, do_, *ids, *dkv_tables, *dq_tables,
-      has=int(segment_ids is not None), dkv_has=dkv_has, dq_has=dq_has,
-      block_q_dkv=sizes.block_q_dkv, block_kv_dkv=sizes.block_kv_dkv,
-      block_q_dq=0 if dq_info is None else sizes.block_q_dq,
-      block_kv_dq=0 if dq_info is None else sizes.block_kv_dq, **_shared(options))
+    q_, k_, v_, out_, do_ = _widened(q, *_with_heads(options, k, v), out, do)
+    dq, dk, dv = _call_of_cpu(
+        "splashmask_backward", (_like(q_), _like(k_), _like(v_)),
+        [q_, k_, v_, out_, logsumexp, do_, *ids, *dkv_tables, *dq_tables],
+        has=int(segment_ids is not None), dkv_has=dkv_has, dq_has=dq_has,
+        block_q_dkv=sizes.block_q_dkv, block_kv_dkv=sizes.block_kv_dkv,
+        block_q_dq=0 if dq_info is None else sizes.block_q_dq,
+        block_kv_dq=0 if dq_info is None else sizes.block_kv_dq, **_shared(options))
     d_sinks = None
     if sinks is not None:
         # Where out is 0, as in rows that see nothing, do adds nothing, whatever it is.
@@ -110,27 +119,31 @@ def _backward(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do
         weights = jnp.where(logsumexp == -jnp.inf, 0,
                             jnp.exp(sinks[:, None].astype(jnp.float32) - logsumexp))
         d_sinks = -(weights * products).sum(-1).astype(sinks.dtype)
-    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), d_sinks
+    return (dq.astype(q.dtype), dk.reshape(k.shape).astype(k.dtype),
+            dv.reshape(v.shape).astype(v.dtype), d_sinks)
 
 
-# ---- JAX's kernel, for every other platform.
+# ---- JAX's kernel, for every other platform. Its index maps divide 32-bit numbers by Python's, which
+# 64-bit mode would widen.
 
 
 def _forward_of_jax(info, q, k, v, segment_ids, sinks, *, options: Options):
-    out, (logsumexp,) = _kernel._splash_attention_forward(
-        info, q, k, v, segment_ids, sinks=sinks, mask_value=options.mask_value,
-        is_mqa=options.is_mqa, block_sizes=options.block_sizes, residual_checkpoint_name=None,
-        save_residuals=True, mask_function=options.mask_function,
-        attn_logits_soft_cap=options.attn_logits_soft_cap, interpret=False)
+    with jax.enable_x64(False):
+        out, (logsumexp,) = _kernel._splash_attention_forward(
+            info, q, k, v, segment_ids, sinks=sinks, mask_value=options.mask_value,
+            is_mqa=options.is_mqa, block_sizes=options.block_sizes, residual_checkpoint_name=None,
+            save_residuals=True, mask_function=options.mask_function,
+            attn_logits_soft_cap=options.attn_logits_soft_cap, interpret=False)
     return out, logsumexp
 
 
 def _backward_of_jax(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do, *,
                      options: Options):
     residuals = (q, k, v, segment_ids, sinks, out, logsumexp, dq_info, dkv_info)
-    gradients = _kernel._splash_attention_bwd(
-        False, options.mask_value, options.is_mqa, options.block_sizes, None, options.mask_function,
-        options.attn_logits_soft_cap, False, residuals, do)
+    with jax.enable_x64(False):
+        gradients = _kernel._splash_attention_bwd(
+            False, options.mask_value, options.is_mqa, options.block_sizes, None,
+            options.mask_function, options.attn_logits_soft_cap, False, residuals, do)
     _, _, _, dq, dk, dv, _, d_sinks = gradients
     return dq, dk, dv, None if d_sinks is None else d_sinks.astype(sinks.dtype)
 

@@ -122,6 +122,76 @@ def test_vmap_over_sequences_and_their_segments():
     assert_close(loss(ours)(q, k, v), loss(theirs)(q, k, v))
 
 
+AXES = {  # Of q, k, v, the ids of q and of kv, sinks: where vmap finds its axis, outermost vmap first.
+    "q_alone": [(0, None, None, None, None, None)],
+    "ids_alone": [(None, None, None, 0, 0, None)],
+    "kv_ids_alone": [(None, None, None, None, 0, None)],
+    "sinks": [(0, 0, 0, 0, 0, 0)],
+    "sinks_alone": [(None, None, None, None, None, 0)],
+    "inner_axes": [(1, 2, 1, 0, 0, None)],
+    "nested": [(0, 0, 0, None, 0, None), (0, 0, 0, 0, None, None)],
+    "nested_apart": [(0, None, None, None, None, None), (None, 0, 0, None, 0, 0)],
+}
+
+
+@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+def test_vmap_over_some_operands(axes):
+    ours, theirs = both(MASKS["causal"])
+    q, k, v, do = inputs()
+    operands = [q, k, v, jnp.arange(SHAPE[0]) // 90, jnp.arange(SHAPE[1]) // 90,
+                jnp.linspace(-1, 1, HEADS)]
+    for level in reversed(axes):  # The innermost one puts its axis in first.
+        for i, axis in enumerate(level):
+            if axis is not None:
+                parts = [operands[i] * (1 + j) if i < 3 else operands[i] + j for j in range(2)]
+                operands[i] = jnp.stack(parts, axis)
+
+    def attention(kernel):
+        def call(q, k, v, q_ids, kv_ids, sinks):
+            return kernel(q, k, v, smj.SegmentIds(q_ids // 2, kv_ids // 2), sinks)
+
+        for level in reversed(axes):
+            call = jax.vmap(call, level)
+        return call
+
+    def gradients(kernel):
+        def loss(q, k, v, sinks):
+            out = attention(kernel)(q, k, v, *operands[3:5], sinks)
+            return (out * jnp.cos(jnp.arange(out.size).reshape(out.shape))).sum()
+        return jax.jit(jax.grad(loss, (0, 1, 2, 3)))(*operands[:3], operands[5])
+
+    assert_close(attention(ours)(*operands), attention(theirs)(*operands))
+    assert_close(gradients(ours), gradients(theirs), 5e-5)
+
+
+def test_vmap_of_one_kv_head():
+    q, k, v, do = (jnp.stack(x) for x in zip(*(inputs(kv_heads=1, seed=seed) for seed in range(3))))
+    ours, theirs = both(MASKS["partial_blocks"], smj.make_splash_mqa_single_device)
+    assert_close(jax.vmap(ours)(q, k[:, 0], v[:, 0]), jax.vmap(theirs)(q, k[:, 0], v[:, 0]))
+
+    def gradients(kernel):
+        return jax.grad(lambda *x: (jax.vmap(kernel)(*x) * do).sum(), (0, 1, 2))
+
+    assert_close(gradients(ours)(q, k[:, 0], v[:, 0]), gradients(theirs)(q, k[:, 0], v[:, 0]))
+
+
+def test_many_output_gradients_of_one_forward_pass():
+    ours, theirs = both(MASKS["causal"])
+    q, k, v, _ = inputs()
+    dos = jax.random.normal(jax.random.key(5), (3, *q.shape))
+    assert_close(*(jax.vmap(jax.vjp(kernel, q, k, v)[1])(dos) for kernel in (ours, theirs)))
+
+
+def test_64_bit_mode():
+    q, k, v, do = inputs()
+    ours, _ = both(MASKS["causal"])
+    want, want_gradients = ours(q, k, v), grads(ours, do)(q, k, v)
+    with jax.enable_x64(True):
+        ours, _ = both(MASKS["causal"])
+        assert_close(jax.jit(ours)(q, k, v), want, 0)
+        assert_close(grads(ours, do)(q, k, v), want_gradients, 0)
+
+
 @pytest.mark.parametrize("mask", [MASKS["causal"], MASKS["partial_blocks"]], ids=["computed", "stored"])
 def test_shard_map(mask):
     shape = (512, 512)
@@ -286,17 +356,19 @@ def test_custom_calls_check_their_operands():
         jax.block_until_ready(function(q, k, k, *extra, table * 0, table, **attributes | change))
 
     for change, text in [
-            (dict(q=q[0, 0]), "like them of rank 2 to 3, got 1"),
-            (dict(q=q[None]), "like them of rank 2 to 3, got 4"),
-            (dict(q=q.astype(jnp.float16)), "float32 or bfloat16"),
-            (dict(table=table[None]), "tables of rank 3, got 4"),
-            (dict(table=table.astype(jnp.float32)), "tables of int8, int16 or int32"),
+            (dict(q=q[0, 0]), "q of rank 3, got 1"),
+            (dict(q=q[None]), r"q with axes in front that broadcast to those of the results, \[\], got \[1\]"),
+            (dict(q=q.astype(jnp.float16)), "q of float32 or bfloat16"),
+            (dict(table=table[None]), "data_next with axes in front"),
+            (dict(table=table[0]), "data_next of rank 3, got 2"),
+            (dict(table=table.astype(jnp.float32)), "data_next of int8, int16 or int32"),
             (dict(logsumexp=((1, 128), jnp.bfloat16)), "logsumexp of float32"),
-            (dict(logsumexp=((0,), jnp.float32)), "logsumexp of every row"),
-            (dict(logsumexp=((7,), jnp.float32)), "logsumexp of 128 elements, got 7"),
-            (dict(has=1, extra=(jnp.zeros(128, jnp.int8),) * 2), "segment ids of int32"),
+            (dict(logsumexp=((0,), jnp.float32)), "logsumexp of rank 2, got 1"),
+            (dict(logsumexp=((1, 7), jnp.float32)), "logsumexp of 128 elements, got 7"),
+            (dict(logsumexp=((1, 0), jnp.float32)), "logsumexp of every row"),
+            (dict(has=1, extra=(jnp.zeros(128, jnp.int8),) * 2), "q segment ids of int32"),
             (dict(has=2, extra=(jnp.zeros(1, jnp.bfloat16),)), "sinks of float32"),
-            (dict(fwd_has=2), "another operand"),
+            (dict(fwd_has=2), "partial_mask_blocks, got no more operands"),
             (dict(k=q[:, :64]), "fwd: expected"),
     ]:
         with pytest.raises(Exception, match=text):
