@@ -49,19 +49,23 @@ std::string UnknownCommand(const CLI::App& app, const std::vector<std::string>& 
 /// What is wrong with the arguments, and where help is. A name that nobody knows is told rather
 /// than what follows from it.
 std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
-  const std::vector<CLI::App*> named = app.get_subcommands();
-  const CLI::App* command = named.empty() ? nullptr : named.front();
-  const std::vector<std::string> unknown = (command ? command : &app)->remaining();
+  const CLI::App* named = &app;  // The innermost command or group that was named.
+  std::string name = "splashmask";
+  while (!named->get_subcommands().empty()) {
+    named = named->get_subcommands().front();
+    name += " " + named->get_name();
+  }
+  const std::vector<std::string> unknown = named->remaining();
   const auto option = std::find_if(unknown.begin(), unknown.end(),
                                    [](const std::string& word) { return word.starts_with("-"); });
   std::string problem = error.what();
   if (option != unknown.end()) {
-    problem = UnknownOption(command ? *command : app, *option);
-  } else if (command == nullptr) {
-    problem = UnknownCommand(app, unknown);
+    problem = UnknownOption(*named, *option);
+  } else if (!CommandNames(*named).empty()) {
+    problem = UnknownCommand(*named, unknown);
   }
-  return fmt::format("[arguments] {}\nrun `splashmask{} --help` for the arguments and an example",
-                     problem, command ? " " + command->get_name() : "");
+  return fmt::format("[arguments] {}\nrun `{} --help` for the arguments and an example", problem,
+                     name);
 }
 
 }  // namespace
@@ -69,6 +73,11 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
 void CommandSyntax::Positional(const std::string& name, std::string& value,
                                const std::string& help) {
   app_.add_option(name, value, help)->required()->type_name("");
+}
+
+void CommandSyntax::Positionals(const std::string& name, std::vector<std::string>& values,
+                                const std::string& help) {
+  app_.add_option(name, values, help)->type_name("");
 }
 
 void CommandSyntax::Text(const std::string& name, const std::string& type,
@@ -139,10 +148,17 @@ CommandLine::~CommandLine() = default;
 
 CommandSyntax CommandLine::Add(const std::string& name, const std::string& help,
                                const std::string& more, Run run) {
-  CLI::App* command = impl_->app.add_subcommand(name, help);
+  const size_t space = name.find(' ');
+  CLI::App& parent =
+      space == std::string::npos ? impl_->app : *impl_->app.get_subcommand(name.substr(0, space));
+  CLI::App* command = parent.add_subcommand(name.substr(space + 1), help);
   command->footer(more);
   impl_->commands.emplace_back(command, std::move(run));
   return CommandSyntax(*command);
+}
+
+void CommandLine::AddGroup(const std::string& name, const std::string& help) {
+  impl_->app.add_subcommand(name, help)->require_subcommand(1);
 }
 
 CommandLine::Request CommandLine::Parse(int argc, const char* const* argv) {

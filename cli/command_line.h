@@ -33,6 +33,9 @@ class CommandSyntax {
 
   /// What stands without a name, and must be there.
   void Positional(const std::string& name, std::string& value, const std::string& help);
+  /// Any number of them.
+  void Positionals(const std::string& name, std::vector<std::string>& values,
+                   const std::string& help);
   void Text(const std::string& name, const std::string& type, std::optional<std::string>& value,
             const std::string& help);
   /// One of `choices`.
@@ -79,9 +82,12 @@ class CommandLine {
   CommandLine(const std::string& help, const std::string& more, const std::string& version);
   ~CommandLine();
 
-  /// `more` follows the arguments in the command's help.
+  /// `more` follows the arguments in the command's help. `name` may be two words: a group, which
+  /// AddGroup has made, and a command in it.
   CommandSyntax Add(const std::string& name, const std::string& help, const std::string& more,
                     Run run);
+
+  void AddGroup(const std::string& name, const std::string& help);
 
   /// What the arguments ask for: one of the three.
   struct Request {

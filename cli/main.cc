@@ -40,6 +40,8 @@ ExitCode RunCommand(int argc, const char* const* argv) {
   AddRun(line);
   AddShow(line);
   AddVerify(line);
+  line.AddGroup("bench", "Time what we do beside what others do");
+  AddBenchAttention(line);
   const CommandLine::Request request = line.Parse(argc, argv);
   if (request.run) return request.run(stop);
   if (!request.problem.empty()) {

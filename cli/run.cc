@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -21,6 +20,7 @@
 #include "splashmask/cli/run_arrays.h"
 #include "splashmask/cli/run_check.h"
 #include "splashmask/cli/terminal.h"
+#include "splashmask/cli/timing.h"
 #include "splashmask/io/arrays.h"
 #include "splashmask/io/plan_file.h"
 #include "splashmask/kernels/attention.h"
@@ -65,27 +65,10 @@ Examples:
   splashmask run small.h5 --dtype bfloat16 --kv-heads 1 --backward
   splashmask run small.h5 --q q.npy --k k.npy --v v.npy -o out.npy --lse lse.npy)";
 
-struct Timing {
-  std::vector<double> seconds;
-  double flops = 0;
-
-  double median() const {
-    std::vector<double> sorted = seconds;
-    std::ranges::sort(sorted);
-    return sorted[sorted.size() / 2];
-  }
-  double rate() const { return flops / median(); }
-};
-
 template <typename Work>
 Timing Measure(int repeat, double flops, const Work& work) {
   Timing timing{{}, flops};
-  for (int i = 0; i < repeat; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    timing.seconds.push_back(
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
+  for (int i = 0; i < repeat; ++i) timing.seconds.push_back(SecondsOf(work));
   return timing;
 }
 

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention by other libraries, for `splashmask bench attention`: reads requests and writes answers,
+JSON objects on a line each.
+
+First {"threads": N, "peers": [names]}; the answer has the "versions" of those that are there and why the
+others are "missing". Then any number of
+  {"do": "load", ...}             arrays and mask of a case; no peer has been asked before the first
+  {"do": "run", "peer": name}     computes once: {"seconds": ...}
+  {"do": "write", "peer": name}   computes, and writes what it got: {"files": {name: file}}
+An answer with "error" says why a peer cannot.
+"""
+
+import functools
+import json
+import operator
+import os
+import signal
+import sys
+import time
+
+
+class Predicate:
+    """A mask's text form as a function of q and kv."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __and__(self, other):
+        return Predicate(lambda q, kv: self.function(q, kv) & other.function(q, kv))
+
+    def __or__(self, other):
+        return Predicate(lambda q, kv: self.function(q, kv) | other.function(q, kv))
+
+    def __xor__(self, other):
+        return Predicate(lambda q, kv: self.function(q, kv) ^ other.function(q, kv))
+
+    def __sub__(self, other):
+        return self & ~other
+
+    def __invert__(self):
+        return Predicate(lambda q, kv: ~self.function(q, kv))
+
+
+def local(left, right, offset=0):
+    def function(q, kv):
+        bounds = []
+        if left is not None:
+            bounds.append(q + offset - left <= kv)
+        if right is not None:
+            bounds.append(kv <= q + offset + right)
+        return functools.reduce(operator.and_, bounds or [q == q])
+    return Predicate(function)
+
+
+POSITIONAL = {
+    "none": None,
+    "local": local,
+    "full": lambda: Predicate(lambda q, kv: q == q),
+    "empty": lambda: Predicate(lambda q, kv: q != q),
+    "causal": lambda offset=0: Predicate(lambda q, kv: q + offset >= kv),
+    "chunked_causal": lambda chunk: Predicate(
+        lambda q, kv: (q // chunk == kv // chunk) & (q >= kv)),
+    "prefix": lambda n: Predicate(lambda q, kv: kv < n),
+    "q_range": lambda a, b: Predicate(lambda q, kv: (a <= q) & (q < b)),
+    "kv_range": lambda a, b: Predicate(lambda q, kv: (a <= kv) & (kv < b)),
+    "stride": lambda step, phase=0: Predicate(lambda q, kv: (q - kv) % step == phase),
+}
+
+
+class Case:
+    """What a request to load says, with NumPy arrays: [batch, heads, length, dim]."""
+
+    def __init__(self, request):
+        import numpy as np
+        self.dtype = request["dtype"]
+        self.text = request["mask"]
+        self.kind = request["kind"]  # "full", "causal", or "other".
+        self.backward = request["backward"]
+        self.arrays = [np.fromfile(file, np.float32).reshape(shape)
+                       for file, shape in request["arrays"]]  # q, k, v, do
+        self.is_shared = self.arrays[0].shape[1] != self.arrays[1].shape[1]
+        self.shape = self.arrays[0].shape[2], self.arrays[1].shape[2]
+        self.cells = None
+        if request["cells"] is not None:
+            self.cells = np.fromfile(request["cells"], np.uint8).reshape(self.shape) != 0
+
+    def predicate(self):
+        try:
+            return eval(self.text, {"__builtins__": {}} | POSITIONAL).function
+        except Exception:
+            return None  # Of arrays, or documents: its cells tell.
+
+    def need_cells(self):
+        if self.cells is None:
+            raise MemoryError("a mask of this size does not fit in memory cell by cell")
+        return self.cells
+
+
+class Torch:
+    def __init__(self, threads):
+        import torch
+        self.torch = torch
+        torch.set_num_threads(threads)
+        self.version = torch.__version__
+
+    def load(self, case):
+        dtype = getattr(self.torch, case.dtype)
+        self.q, self.k, self.v, self.do = (self.torch.from_numpy(x).to(dtype) for x in case.arrays)
+        self.case = case
+        self.attend = self.make(case)
+
+    def run(self):
+        if not self.case.backward:
+            with self.torch.no_grad():
+                return {"out": self.attend(self.q, self.k, self.v)}
+        inputs = [x.detach().requires_grad_() for x in (self.q, self.k, self.v)]
+        out = self.attend(*inputs)
+        out.backward(self.do)
+        return {"out": out.detach()} | {name: x.grad for name, x in zip(("dq", "dk", "dv"), inputs)}
+
+    def floats(self, array):
+        return array.float().numpy()
+
+
+class Sdpa(Torch):
+    """torch.nn.functional.scaled_dot_product_attention"""
+
+    def make(self, case):
+        mask = {}
+        if case.kind == "causal":
+            mask = {"is_causal": True}
+        elif case.kind != "full":
+            mask = {"attn_mask": self.torch.from_numpy(case.need_cells())}
+        return functools.partial(self.torch.nn.functional.scaled_dot_product_attention, scale=1.0,
+                                 enable_gqa=case.is_shared, **mask)
+
+
+class Flex(Torch):
+    """torch.nn.attention.flex_attention, compiled, with its BlockMask"""
+
+    def make(self, case):
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+        predicate = case.predicate()
+        if predicate is None:
+            cells = self.torch.from_numpy(case.need_cells())
+
+            def predicate(q, kv):
+                return cells[q, kv]
+        block_mask = create_block_mask(lambda b, h, q, kv: predicate(q, kv), None, None, *case.shape,
+                                       device="cpu")
+        return functools.partial(self.torch.compile(flex_attention), block_mask=block_mask, scale=1.0,
+                                 enable_gqa=case.is_shared)
+
+
+class Jax:
+    """jax.nn.dot_product_attention, in jit; arrays lie as it takes them"""
+
+    def __init__(self, threads):
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        import jax
+        self.jax = jax
+        self.version = jax.__version__
+
+    def load(self, case):
+        jnp = self.jax.numpy
+        self.q, self.k, self.v, self.do = (jnp.asarray(x.swapaxes(1, 2), case.dtype)
+                                           for x in case.arrays)
+        mask = {}
+        if case.kind == "causal":
+            mask = {"is_causal": True}
+        elif case.kind != "full":
+            mask = {"mask": jnp.asarray(case.need_cells())[None, None]}
+        attend = functools.partial(self.jax.nn.dot_product_attention, scale=1.0, **mask)
+
+        def gradients(q, k, v):
+            out, pull_back = self.jax.vjp(attend, q, k, v)
+            return out, *pull_back(self.do)
+
+        self.names = ("out", "dq", "dk", "dv") if case.backward else ("out",)
+        self.function = self.jax.jit(gradients if case.backward else lambda *x: (attend(*x),))
+
+    def run(self):
+        results = self.jax.block_until_ready(self.function(self.q, self.k, self.v))
+        return dict(zip(self.names, results))
+
+    def floats(self, array):
+        import numpy as np
+        return np.ascontiguousarray(np.asarray(array, np.float32).swapaxes(1, 2))
+
+
+PEERS = {"sdpa": Sdpa, "flex": Flex, "jax": Jax}
+
+
+def settle():
+    """Waits, for a while, until no thread of ours is at work any more: what a library cleans up behind
+    itself would slow down whose turn is next."""
+    for _ in range(100):
+        before = time.process_time()
+        time.sleep(0.02)
+        if time.process_time() - before < 0.002:
+            return
+
+
+class Session:
+    def __init__(self, request):
+        # Before any of them starts its threads.
+        processors = sorted(os.sched_getaffinity(0))[:request["threads"]]
+        os.sched_setaffinity(0, processors)
+        self.peers, self.missing = {}, {}
+        self.case, self.loaded = None, set()
+        for name in request["peers"]:
+            try:
+                self.peers[name] = PEERS[name](request["threads"])
+            except Exception as error:
+                self.missing[name] = f"{type(error).__name__}: {error}"
+
+    def answer(self, request):
+        if request["do"] == "load":
+            self.case, self.loaded = request, set()
+            return {}
+        name = request["peer"]
+        peer = self.peers[name]
+        if name not in self.loaded:
+            peer.load(Case(self.case))
+            self.loaded.add(name)
+            peer.run()  # Compiles.
+        if request["do"] == "write":
+            files = {}
+            for what, array in peer.run().items():
+                files[what] = os.path.join(self.case["folder"], f"{name}-{what}.bin")
+                peer.floats(array).tofile(files[what])
+            return {"files": files}
+        begin = time.perf_counter()
+        peer.run()
+        seconds = time.perf_counter() - begin
+        settle()
+        return {"seconds": seconds}
+
+
+def main():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Whoever started this ends it.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # What the libraries print is no answer.
+
+    def reply(answer):
+        print(json.dumps(answer), file=answers, flush=True)
+
+    session = Session(json.loads(sys.stdin.readline()))
+    reply({"versions": {name: peer.version for name, peer in session.peers.items()},
+           "missing": session.missing})
+    for line in sys.stdin:
+        try:
+            reply(session.answer(json.loads(line)))
+        except Exception as error:
+            reply({"error": f"{type(error).__name__}: {error}".splitlines()[0]})
+
+
+if __name__ == "__main__":
+    main()

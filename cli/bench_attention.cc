@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+// splashmask bench attention: attention on this machine's processors beside other libraries',
+// taking turns, every number compared first.
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "splashmask/cli/commands.h"
+#include "splashmask/cli/numbers.h"
+#include "splashmask/cli/peers.h"
+#include "splashmask/cli/plan_report.h"
+#include "splashmask/cli/progress_bar.h"
+#include "splashmask/cli/run_arrays.h"
+#include "splashmask/cli/terminal.h"
+#include "splashmask/cli/timing.h"
+#include "splashmask/io/arrays.h"
+#include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/fma_peak.h"
+#include "splashmask/masks/mask_cells.h"
+#include "splashmask/masks/parse.h"
+#include "splashmask/masks/print.h"
+#include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/threads.h"
+
+namespace json = boost::json;
+
+namespace splashmask::cli {
+
+namespace {
+
+struct Arguments {
+  std::vector<std::string> masks;
+  int64_t q_len = 4096, heads = 8;
+  std::optional<int64_t> kv_len, block_q, block_kv;
+  ArraysWanted arrays;
+  std::vector<std::string> peers;
+  std::optional<std::string> python;
+  bool backward = false;
+  int repeat = 5, threads = 0;
+  bool json = false;
+};
+
+constexpr const char* kHelp = "Time attention on this machine beside torch's and JAX's";
+
+constexpr const char* kMore =
+    R"(Without masks: full(), causal() and local(1024, 0). q, k and v are drawn at random.
+
+Peers are looked for by the Python of --python: sdpa and flex (torch's scaled_dot_product_attention
+and compiled FlexAttention with its BlockMask) and jax (jax.nn.dot_product_attention in jit). What
+cannot be imported is told and left out. Each result is compared with ours before anything is timed;
+then all take turns, on as many processors as there are threads, and medians count. With --backward
+the time is that of the forward pass and the gradients of q, k and v together.
+
+GFLOP/s count the pairs that the mask lets through. The share is of the float32 multiply-adds that as
+many threads do in registers, measured in the same run.
+
+Examples:
+  splashmask bench attention
+  splashmask bench attention 'causal() & local(511, 0)' --q-len 8192 --kv-heads 2 --backward
+  splashmask bench attention 'causal()' --dtype bfloat16 --peers sdpa --python ~/torch/bin/python)";
+
+const std::vector<std::string> kPeerNames{"sdpa", "flex", "jax"};
+const std::map<std::string, std::string> kPeerTitles{{"sdpa", "torch SDPA"},
+                                                     {"flex", "torch FlexAttention"},
+                                                     {"jax", "jax.nn.dot_product_attention"}};
+
+// [batch, heads, length, dim] of its own.
+class OwnedTensor {
+ public:
+  OwnedTensor(const ConstTensor& like, int64_t dim)
+      : bytes_(static_cast<size_t>(like.batch * like.heads * like.length * dim *
+                                   FloatSize(like.type))),
+        view_(Tensor::Contiguous(bytes_.data(), like.type, like.batch, like.heads, like.length,
+                                 dim)) {}
+  const Tensor& view() const { return view_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+  Tensor view_;
+};
+
+struct PeerResult {
+  std::string name, version;
+  std::string problem;  // Why there is no time; or nothing.
+  double difference = 0;
+  Timing timing;
+};
+
+// One mask, computed by us and by every peer.
+class Row {
+ public:
+  Row(const Arguments& arguments, const std::string& text, ProgressBar& bar)
+      : arguments_(arguments),
+        mask_(ParseMask(text, {arguments.q_len, arguments.kv_len.value_or(arguments.q_len)},
+                        FileResolver())),
+        bar_(bar),
+        plan_(CompilePlan(bar)),
+        arrays_(plan_, arguments.arrays, bar.Step("draw")),
+        inputs_(arrays_.inputs()),
+        attention_(plan_, {{}, arguments.threads, {}}),
+        out_(inputs_.q, inputs_.v.dim),
+        dq_(inputs_.q, inputs_.q.dim),
+        dk_(inputs_.k, inputs_.k.dim),
+        dv_(inputs_.v, inputs_.v.dim),
+        d_out_(inputs_.q, inputs_.v.dim),
+        logsumexp_(static_cast<size_t>(inputs_.q.batch * inputs_.q.heads * inputs_.q.length)) {}
+
+  void Run(Peers* peers) {
+    pairs_ = MaskCells(mask_).CountTrue(0, mask_.shape().q_len);
+    const double dims = static_cast<double>(inputs_.q.dim + inputs_.v.dim);
+    const double of_gradients = static_cast<double>(3 * inputs_.q.dim + 2 * inputs_.v.dim);
+    const double heads = static_cast<double>(inputs_.q.batch * inputs_.q.heads);
+    ours_.flops =
+        2 * static_cast<double>(pairs_) * heads * (dims + (arguments_.backward ? of_gradients : 0));
+    // Any numbers do for d_out: those of out.
+    attention_.Forward(inputs_, d_out_.view(), logsumexp_, bar_.Step("forward"));
+    Compute();
+    if (peers != nullptr) Compare(*peers);
+    const Progress progress = bar_.Step("time");
+    for (int i = 0; i < arguments_.repeat; ++i) {
+      progress.ThrowIfStopped();
+      progress.Report(static_cast<double>(i) / arguments_.repeat);
+      ours_.seconds.push_back(SecondsOf([&] { Compute(); }));
+      for (PeerResult& peer : peers_) {
+        if (peer.problem.empty()) {
+          peer.timing.seconds.push_back(peers->SecondsOf(peer.name));
+        }
+      }
+    }
+  }
+
+  std::string Describe(double peak) const {
+    const Shape shape = mask_.shape();
+    std::string text =
+        fmt::format("{}\n  {:<30} {:>10} {:7.1f} GFLOP/s {:5.1f} % of the peak, {} of the pairs\n",
+                    ShortMaskText(ToString(mask_)), "splashmask", Duration(ours_.median()),
+                    ours_.rate() / 1e9, 100 * ours_.rate() / peak,
+                    Percent(static_cast<double>(pairs_) / static_cast<double>(shape.q_len) /
+                            static_cast<double>(shape.kv_len)));
+    for (const PeerResult& peer : peers_) {
+      const std::string title = kPeerTitles.at(peer.name);
+      if (peer.problem.empty()) {
+        text += fmt::format("  {:<30} {:>10} {:7.2f} times as long; differs by {:.1e}\n", title,
+                            Duration(peer.timing.median()), peer.timing.median() / ours_.median(),
+                            peer.difference);
+      } else {
+        text += fmt::format("  {:<30} {}\n", title, peer.problem);
+      }
+    }
+    return text;
+  }
+
+  json::object DescribeJson(double peak) const {
+    json::array peers;
+    for (const PeerResult& peer : peers_) {
+      const bool is_timed = peer.problem.empty();
+      peers.push_back(json::object{
+          {"name", peer.name},
+          {"version", peer.version},
+          {"seconds", is_timed ? json::value(peer.timing.median()) : json::value(nullptr)},
+          {"ratio",
+           is_timed ? json::value(peer.timing.median() / ours_.median()) : json::value(nullptr)},
+          {"difference", is_timed ? json::value(peer.difference) : json::value(nullptr)},
+          {"problem", is_timed ? json::value(nullptr) : json::value(peer.problem)}});
+    }
+    return {{"mask", ToString(mask_)},
+            {"visible_pairs", pairs_},
+            {"seconds", ours_.median()},
+            {"gflops", ours_.rate() / 1e9},
+            {"share_of_peak", ours_.rate() / peak},
+            {"peers", peers}};
+  }
+
+  BlockShape Block() const {
+    constexpr int64_t kBlock = 512;
+    const Shape shape = mask_.shape();
+    return {arguments_.block_q.value_or(std::min(kBlock, shape.q_len)),
+            arguments_.block_kv.value_or(std::min(kBlock, shape.kv_len))};
+  }
+  bool HasMismatch() const { return has_mismatch_; }
+  std::string DescribeArrays() const { return arrays_.Describe(); }
+  const AttentionInputs& inputs() const { return inputs_; }
+  std::string dtype() const { return arrays_.dtype(); }
+
+ private:
+  Plan CompilePlan(ProgressBar& bar) const {
+    CompileOptions options;
+    options.fwd = Block();
+    if (arguments_.backward) options.dq = options.dkv = options.fwd;
+    options.progress = bar.Step("compile");
+    return Compile(MultiHeadMask(mask_, arguments_.heads), options);
+  }
+
+  void Compute() {
+    attention_.Forward(inputs_, out_.view(), logsumexp_, bar_.Step("forward"));
+    if (!arguments_.backward) return;
+    attention_.Backward(inputs_, {out_.view(), logsumexp_}, d_out_.view(),
+                        {dq_.view(), dk_.view(), dv_.view(), {}}, bar_.Step("backward"));
+  }
+
+  void Compare(Peers& peers) {
+    bar_.Step("load").Report(0);
+    peers.Load({mask_, inputs_, d_out_.view(), arguments_.backward});
+    for (const auto& [name, version] : peers.versions()) {
+      bar_.Step(name).Report(0);
+      PeerResult& peer = peers_.emplace_back(PeerResult{name, version, {}, 0, {}});
+      try {
+        for (const auto& [what, numbers] : peers.Compute(name)) {
+          CompareOne(what, numbers, &peer);
+        }
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::kIo) throw;
+        peer.problem = error.what();
+      }
+    }
+  }
+
+  void CompareOne(const std::string& what, const std::vector<float>& theirs, PeerResult* peer) {
+    const Tensor& ours = (what == "out"  ? out_
+                          : what == "dq" ? dq_
+                          : what == "dk" ? dk_
+                                         : dv_)
+                             .view();
+    // Sums of rounded numbers, in another order: by their mean square, and the worst of them.
+    const double tolerance = ours.type == FloatType::kFloat32 ? 1e-4 : 2e-2;
+    double largest = 0, difference = 0, squares = 0, squares_apart = 0;
+    size_t i = 0;
+    for (int64_t row = 0; row < ours.batch * ours.heads * ours.length; ++row) {
+      const int64_t head = row / ours.length;
+      // A row that sees nothing is 0 here, and something else elsewhere.
+      const bool is_empty =
+          (what == "out" || what == "dq") && std::isinf(logsumexp_[static_cast<size_t>(row)]);
+      for (int64_t d = 0; d < ours.dim; ++d, ++i) {
+        if (is_empty) continue;
+        const auto own = static_cast<double>(
+            ours.At(head / ours.heads, head % ours.heads, row % ours.length, d));
+        const double apart = std::abs(own - static_cast<double>(theirs.at(i)));
+        largest = std::max(largest, std::abs(own));
+        if (!(apart <= difference)) difference = apart;
+        squares += own * own;
+        squares_apart += apart * apart;
+      }
+    }
+    if (difference <= 10 * tolerance * (1 + largest) &&
+        squares_apart <= tolerance * tolerance * (1 + squares)) {
+      peer->difference = std::max(peer->difference, difference);
+      return;
+    }
+    has_mismatch_ = true;
+    peer->problem = fmt::format("not timed: its {} differs from ours by {:.1e}", what, difference);
+  }
+
+  const Arguments& arguments_;
+  const Mask mask_;
+  ProgressBar& bar_;
+  const Plan plan_;
+  const RunArrays arrays_;
+  const AttentionInputs inputs_;
+  const SplashAttention attention_;
+  OwnedTensor out_, dq_, dk_, dv_, d_out_;
+  std::vector<float> logsumexp_;
+  int64_t pairs_ = 0;  // Of one head.
+  Timing ours_;
+  std::vector<PeerResult> peers_;
+  bool has_mismatch_ = false;
+};
+
+// None when nobody can be asked; a note says why.
+std::unique_ptr<Peers> StartPeers(const Arguments& arguments, int threads,
+                                  const std::atomic<bool>& stop,
+                                  std::map<std::string, std::string>* missing) {
+  std::vector<std::string> names = arguments.peers.empty() ? kPeerNames : arguments.peers;
+  std::erase(names, "none");
+  if (names.empty()) return nullptr;
+  try {
+    auto peers =
+        std::make_unique<Peers>(arguments.python.value_or("python3"), names, threads, stop);
+    *missing = peers->missing();
+    return peers->versions().empty() ? nullptr : std::move(peers);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kIo) throw;
+    if (arguments.python) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("[arguments] expected a Python for --python, got {}: {}",
+                              *arguments.python, error.what()));
+    }
+    for (const std::string& name : names) (*missing)[name] = error.what();
+    return nullptr;
+  }
+}
+
+ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
+  std::vector<std::string> masks = arguments.masks;
+  if (masks.empty()) masks = {"full()", "causal()", "local(1024, 0)"};
+  const int threads = CountThreads(arguments.threads);
+  ProgressBar bar(stop);
+  std::map<std::string, std::string> missing;
+  bar.Step("import").Report(0);
+  const std::unique_ptr<Peers> peers = StartPeers(arguments, threads, stop, &missing);
+  for (const auto& [name, reason] : missing) {
+    bar.Wipe();
+    WriteStderr(fmt::format("{} is left out: {}\n", kPeerTitles.at(name), reason));
+  }
+  const double peak = MeasureFmaPeak(threads);
+  std::string text;
+  json::array rows;
+  bool has_mismatch = false;
+  json::object described;
+  for (const std::string& mask : masks) {
+    Row row(arguments, mask, bar);
+    row.Run(peers.get());
+    if (rows.empty()) {
+      const AttentionInputs& in = row.inputs();
+      text = fmt::format("{}, {} thread{}, {}, peak {:.1f} GFLOP/s in float32 multiply-adds\n",
+                         row.DescribeArrays(), threads, threads == 1 ? "" : "s", FmaPeakTarget(),
+                         peak / 1e9);
+      described = {{"batch", in.q.batch},
+                   {"heads", in.q.heads},
+                   {"kv_heads", in.k.heads},
+                   {"q_len", in.q.length},
+                   {"kv_len", in.k.length},
+                   {"head_dim", in.q.dim},
+                   {"head_dim_v", in.v.dim},
+                   {"dtype", row.dtype()},
+                   {"block_q", row.Block().q},
+                   {"block_kv", row.Block().kv},
+                   {"backward", arguments.backward},
+                   {"threads", threads},
+                   {"simd_target", FmaPeakTarget()},
+                   {"peak_gflops", peak / 1e9}};
+    }
+    text += row.Describe(peak);
+    rows.push_back(row.DescribeJson(peak));
+    has_mismatch |= row.HasMismatch();
+  }
+  bar.Wipe();
+  described["masks"] = rows;
+  json::object left_out;
+  for (const auto& [name, reason] : missing) left_out[name] = reason;
+  described["missing"] = left_out;
+  WriteStdout(arguments.json ? ToLine(described) : text);
+  return has_mismatch ? kAnswerIsNo : kDone;
+}
+
+}  // namespace
+
+void AddBenchAttention(CommandLine& line) {
+  auto arguments = std::make_shared<Arguments>();
+  CommandSyntax syntax =
+      line.Add("bench attention", kHelp, kMore,
+               [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); });
+  Arguments& a = *arguments;
+  syntax.Positionals("MASK", a.masks, "Masks, in their text form");
+  syntax.Integer("--q-len", a.q_len, "Number of q positions (default: 4096)");
+  syntax.Integer("--kv-len", a.kv_len, "Number of kv positions (default: --q-len)");
+  syntax.Integer("--heads", a.heads, "Heads of q (default: 8)");
+  syntax.Integer("--kv-heads", a.arrays.kv_heads, "Heads of k and v (default: --heads)");
+  syntax.Integer("--batch", a.arrays.batch, "Sequences (default: 1)");
+  syntax.Integer("--head-dim", a.arrays.head_dim, "Of q and k (default: 128)");
+  syntax.Integer("--head-dim-v", a.arrays.head_dim_v, "Of v (default: --head-dim)");
+  syntax.Choice("--dtype", "DTYPE", a.arrays.dtype, {"float32", "bfloat16"},
+                "float32 or bfloat16 (default: float32)");
+  syntax.Integer("--seed", a.arrays.seed, "Of what is drawn (default: 0)", {.least = 0});
+  syntax.Integer("--block-q", a.block_q, "Block shape of every pass (default: 512, or less)");
+  syntax.Integer("--block-kv", a.block_kv, "Likewise");
+  syntax.Flag("--backward", a.backward, "With the gradients of q, k and v");
+  std::vector<std::string> choices = kPeerNames;
+  choices.emplace_back("none");
+  syntax.Choices("--peers", "LIST", a.peers, choices, "Of sdpa,flex,jax; or none (default: all)");
+  syntax.Text("--python", "PROGRAM", a.python, "The Python that imports them (default: python3)");
+  syntax.Integer("--repeat", a.repeat, "Turns, of which the median counts (default: 5)",
+                 {1, 1000000});
+  syntax.Integer("--threads", a.threads, "Threads to use (default: 0, all)", {0, 1024});
+  syntax.Flag("--json", a.json, "Print one JSON object instead of text");
+}
+
+}  // namespace splashmask::cli

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Another program, spoken to line by line.
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace splashmask::cli {
+
+/// Runs while the object lives. Its standard input and output are ours; what it says on standard
+/// error is lost.
+class ChildProcess {
+ public:
+  /// `command` is found as a shell would find it. Throws kIo when it cannot be started.
+  explicit ChildProcess(const std::vector<std::string>& command);
+  /// Ends it.
+  ~ChildProcess();
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+
+  /// Throws kIo when nobody reads any more.
+  void WriteLine(const std::string& line);
+  /// Without its end; nullopt when there are no more. Throws kCancelled soon after `stop`.
+  std::optional<std::string> ReadLine(const std::atomic<bool>& stop);
+
+ private:
+  pid_t pid_ = -1;
+  int to_ = -1, from_ = -1;
+  std::string unread_;
+};
+
+}  // namespace splashmask::cli

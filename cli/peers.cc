@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/cli/peers.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "splashmask/cli/peers_script.h"
+#include "splashmask/masks/error.h"
+#include "splashmask/masks/mask_cells.h"
+#include "splashmask/masks/print.h"
+#include "splashmask/planner/memory.h"
+
+namespace json = boost::json;
+
+namespace splashmask::cli {
+
+namespace {
+
+[[noreturn]] void Fail(const std::string& message) {
+  throw Error(ErrorCode::kIo, "[peers] " + message);
+}
+
+std::filesystem::path MakeFolder() {
+  std::string name = (std::filesystem::temp_directory_path() / "splashmask-XXXXXX").string();
+  if (mkdtemp(name.data()) == nullptr) {
+    Fail(fmt::format("cannot make the folder {}: {}", name, std::strerror(errno)));
+  }
+  return name;
+}
+
+std::vector<float> Floats(const ConstTensor& tensor) {
+  std::vector<float> numbers;
+  numbers.reserve(static_cast<size_t>(tensor.batch * tensor.heads * tensor.length * tensor.dim));
+  for (int64_t b = 0; b < tensor.batch; ++b) {
+    for (int64_t h = 0; h < tensor.heads; ++h) {
+      for (int64_t i = 0; i < tensor.length; ++i) {
+        for (int64_t d = 0; d < tensor.dim; ++d) numbers.push_back(tensor.At(b, h, i, d));
+      }
+    }
+  }
+  return numbers;
+}
+
+json::array ShapeOf(const ConstTensor& tensor) {
+  return {tensor.batch, tensor.heads, tensor.length, tensor.dim};
+}
+
+// The peers have names for some masks.
+const char* KindOf(const Mask& mask) {
+  const bool is_square = mask.shape().q_len == mask.shape().kv_len;
+  if (mask == Mask::Full(mask.shape())) return "full";
+  return is_square && mask == Mask::Causal(mask.shape()) ? "causal" : "other";
+}
+
+}  // namespace
+
+Peers::Peers(const std::string& python, const std::vector<std::string>& names, int threads,
+             const std::atomic<bool>& stop)
+    : stop_(stop), python_({python, "-c", kPeersScript}), folder_(MakeFolder()) {
+  try {
+    const json::object answer =
+        Ask({{"threads", threads}, {"peers", json::array(names.begin(), names.end())}});
+    for (const auto& [name, version] : answer.at("versions").as_object()) {
+      versions_[name] = version.as_string();
+    }
+    for (const auto& [name, reason] : answer.at("missing").as_object()) {
+      missing_[name] = reason.as_string();
+    }
+  } catch (...) {
+    std::filesystem::remove_all(folder_);
+    throw;
+  }
+}
+
+Peers::~Peers() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+void Peers::Load(const PeerCase& of) {
+  const std::pair<const char*, const ConstTensor&> arrays[] = {
+      {"q", of.inputs.q}, {"k", of.inputs.k}, {"v", of.inputs.v}, {"do", of.d_out}};
+  json::array files;
+  for (const auto& [name, tensor] : arrays) {
+    files.push_back(json::array{WriteFile(name, Floats(tensor)), ShapeOf(tensor)});
+  }
+  const Shape shape = of.mask.shape();
+  // Peers make floats of the cells.
+  const bool has_cells =
+      FitsInMemory(static_cast<ByteCount>(shape.q_len) * static_cast<ByteCount>(shape.kv_len) * 16);
+  Ask({{"do", "load"},
+       {"folder", folder_.string()},
+       {"dtype", of.inputs.q.type == FloatType::kBFloat16 ? "bfloat16" : "float32"},
+       {"mask", ToString(of.mask)},
+       {"kind", KindOf(of.mask)},
+       {"backward", of.backward},
+       {"arrays", files},
+       {"cells", has_cells ? json::value(WriteCells(of.mask)) : json::value(nullptr)}});
+}
+
+std::map<std::string, std::vector<float>> Peers::Compute(const std::string& peer) {
+  const json::object answer = Ask({{"do", "write"}, {"peer", peer}});
+  std::map<std::string, std::vector<float>> results;
+  for (const auto& [name, file] : answer.at("files").as_object()) {
+    const std::string path(file.as_string());
+    std::vector<float>& numbers = results[name];
+    numbers.resize(std::filesystem::file_size(path) / sizeof(float));
+    std::ifstream in(path, std::ios::binary);
+    in.read(reinterpret_cast<char*>(numbers.data()),
+            static_cast<std::streamsize>(numbers.size() * sizeof(float)));
+    if (!in) Fail("cannot read " + path);
+  }
+  return results;
+}
+
+double Peers::SecondsOf(const std::string& peer) {
+  return Ask({{"do", "run"}, {"peer", peer}}).at("seconds").to_number<double>();
+}
+
+json::object Peers::Ask(const json::object& request) {
+  python_.WriteLine(json::serialize(request));
+  const std::optional<std::string> line = python_.ReadLine(stop_);
+  if (!line) Fail("Python ended without an answer");
+  json::object answer = json::parse(*line).as_object();
+  if (const json::value* error = answer.if_contains("error")) Fail(std::string(error->as_string()));
+  return answer;
+}
+
+std::string Peers::WriteFile(const std::string& name, const std::vector<float>& numbers) const {
+  const std::string path = (folder_ / (name + ".bin")).string();
+  std::ofstream out(path, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(numbers.data()),
+            static_cast<std::streamsize>(numbers.size() * sizeof(float)));
+  if (!out.flush()) Fail("cannot write " + path);
+  return path;
+}
+
+std::string Peers::WriteCells(const Mask& mask) const {
+  const std::string path = (folder_ / "cells.bin").string();
+  std::ofstream out(path, std::ios::binary);
+  const MaskCells cells(mask);
+  const auto [q_len, kv_len] = mask.shape();
+  std::vector<std::byte> row(static_cast<size_t>(kv_len));
+  for (int64_t q = 0; q < q_len; ++q) {
+    cells.Read(q, q + 1, 0, kv_len, row.data());
+    out.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size()));
+  }
+  if (!out.flush()) Fail("cannot write " + path);
+  return path;
+}
+
+}  // namespace splashmask::cli

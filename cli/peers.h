@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Attention by other libraries, in a Python process of theirs: what a benchmark of ours stands
+// beside.
+
+#include <atomic>
+#include <boost/json.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "splashmask/cli/child_process.h"
+#include "splashmask/kernels/attention_inputs.h"
+#include "splashmask/masks/mask.h"
+
+namespace splashmask::cli {
+
+/// What peers compute: q, k and v are [batch, heads, length, dim].
+struct PeerCase {
+  const Mask& mask;
+  const AttentionInputs& inputs;
+  const ConstTensor& d_out;
+  bool backward = false;  ///< Also the gradients of sum(out * d_out).
+};
+
+class Peers {
+ public:
+  /// Throws kIo when `python` cannot be started, kCancelled.
+  Peers(const std::string& python, const std::vector<std::string>& names, int threads,
+        const std::atomic<bool>& stop);
+  ~Peers();
+  Peers(const Peers&) = delete;
+  Peers& operator=(const Peers&) = delete;
+
+  /// Those that can be imported, with their versions, and why the others cannot.
+  const std::map<std::string, std::string>& versions() const { return versions_; }
+  const std::map<std::string, std::string>& missing() const { return missing_; }
+
+  /// Hands over a case. Its mask is handed over cell by cell where that fits in memory.
+  void Load(const PeerCase& of);
+
+  /// What a peer computes, by "out", "dq", "dk" and "dv", or seconds that it took. Throw kIo with
+  /// the peer's own words when it cannot.
+  std::map<std::string, std::vector<float>> Compute(const std::string& peer);
+  double SecondsOf(const std::string& peer);
+
+ private:
+  boost::json::object Ask(const boost::json::object& request);
+  std::string WriteFile(const std::string& name, const std::vector<float>& numbers) const;
+  std::string WriteCells(const Mask& mask) const;
+
+  const std::atomic<bool>& stop_;
+  ChildProcess python_;
+  std::filesystem::path folder_;
+  std::map<std::string, std::string> versions_, missing_;
+};
+
+}  // namespace splashmask::cli
