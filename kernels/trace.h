@@ -38,6 +38,7 @@ struct OperandCopies {
 
 /// One shard's grid, walked to its end.
 struct GridTrace {
+  std::string kernel_name;  ///< As JAX's get_kernel_name has it; one kv head is multi-query.
   /// fwd and dq: heads, q blocks, width of the tables. dkv: kv blocks, heads, height.
   std::array<int64_t, 3> grid{};
   int64_t steps = 0, skipped = 0, partial = 0, full = 0;  ///< steps = skipped + partial + full.

@@ -90,7 +90,7 @@ void Backward(const SplashAttention& attention, const Floats& q, const Floats& k
   });
 }
 
-// Each shard's (grid, (steps, skipped, partial, full), operands), an operand being (name, block,
+// Each shard's (kernel_name, grid, (steps, skipped, partial, full), operands), an operand being (name, block,
 // block_bytes, is_output, copies).
 nb::list Trace(const PlanObject& plan, const std::string& pass_name, int64_t kv_heads,
                int64_t head_dim, int64_t head_dim_v, bool is_bfloat16, bool has_segment_ids,
@@ -113,7 +113,7 @@ nb::list Trace(const PlanObject& plan, const std::string& pass_name, int64_t kv_
           nb::make_tuple(one.name, one.block, one.block_bytes, one.is_output, one.copies));
     }
     result.append(nb::make_tuple(
-        nb::make_tuple(trace.grid[0], trace.grid[1], trace.grid[2]),
+        trace.kernel_name, nb::make_tuple(trace.grid[0], trace.grid[1], trace.grid[2]),
         nb::make_tuple(trace.steps, trace.skipped, trace.partial, trace.full), operands));
   }
   return result;

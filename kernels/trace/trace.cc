@@ -133,6 +133,12 @@ class Operands {
   std::vector<Operand> operands_;
 };
 
+std::string KernelName(Pass pass, const KernelCall& call) {
+  return fmt::format("splash_{}_{}{}_{}", call.kv_heads == 1 ? "mqa" : "mha", PassName(pass),
+                     call.has_segment_ids ? "_segmented" : "",
+                     pass == Pass::kFwd && call.save_residuals ? "residuals" : "no_residuals");
+}
+
 void CheckCall(const Plan& plan, Pass pass, const KernelCall& call) {
   const auto refuse = [](const std::string& text) {
     throw Error(ErrorCode::kInvalidArgument, "[trace] expected " + text);
@@ -173,6 +179,7 @@ std::vector<GridTrace> TraceGrid(const Plan& plan, Pass pass, const KernelCall& 
   for (int64_t head_shard = 0; head_shard < grid.head_shards(); ++head_shard) {
     for (int64_t q_shard = 0; q_shard < grid.q_seq_shards(); ++q_shard) {
       GridTrace trace;
+      trace.kernel_name = KernelName(pass, call);
       trace.grid = grid.shape();
       Operands operands(plan, pass, call);
       Program program;

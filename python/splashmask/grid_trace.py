@@ -32,12 +32,14 @@ class GridTrace(NamedTuple):
     """One shard's grid, walked to its end.
 
     Attributes:
+      kernel_name: as JAX's get_kernel_name has it.
       grid: fwd and dq: heads, q blocks, width of the tables. dkv: kv blocks, heads, height.
       steps: all of them: skipped + partial + full.
       operands: by name, in the kernel's order.
       hbm_bytes: of all copies.
     """
 
+    kernel_name: str
     grid: tuple[int, int, int]
     steps: int
     skipped: int
@@ -79,7 +81,7 @@ def trace(plan: Plan, pass_name: str = "fwd", *, kv_heads: int = 1, head_dim: in
         head_dim if head_dim_v is None else check_count("head_dim_v", head_dim_v),
         name == "bfloat16", bool(segment_ids), bool(sinks), bool(save_residuals),
         0 if block_kv_compute is None else check_count("block_kv_compute", block_kv_compute))
-    return [GridTrace(grid, *counts,
+    return [GridTrace(kernel_name, grid, *counts,
                       {name: OperandCopies(tuple(block), *rest) for name, block, *rest in operands},
                       sum(size * copies for _, _, size, _, copies in operands))
-            for grid, counts, operands in shards]
+            for kernel_name, grid, counts, operands in shards]

@@ -31,16 +31,23 @@ from .multi_head_mask import MultiHeadMask
 from .packed import PackedPass, PackedTables, packed_mask
 from .patching import Patch
 
+# JAX's own, which its kernel wants, and by which its answers are judged.
+DEFAULT_MASK_VALUE = _kernel.DEFAULT_MASK_VALUE
 BlockSizes = _kernel.BlockSizes
 QKVLayout = _kernel.QKVLayout
 SegmentIds = _kernel.SegmentIds
 SplashAttentionKernel = _kernel.SplashAttentionKernel
+attention_reference = _kernel.attention_reference
+attention_reference_custom = _kernel.attention_reference_custom
+from_head_minor = _kernel.from_head_minor
+get_kernel_name = _kernel.get_kernel_name
 
 __all__ = [
-    "BlockSizes", "QKVLayout", "SegmentIds", "SplashAttentionKernel", "make_masked_mha_reference",
-    "make_masked_mqa_reference", "make_packed_splash_mha", "make_splash_mha", "make_splash_mha_single_device",
-    "make_splash_mqa", "make_splash_mqa_single_device", "patched", "process_mask",
-    "process_mask_dkv",
+    "BlockSizes", "DEFAULT_MASK_VALUE", "QKVLayout", "SegmentIds", "SplashAttentionKernel",
+    "attention_reference", "attention_reference_custom", "from_head_minor", "get_kernel_name",
+    "make_attention_reference", "make_masked_mha_reference", "make_masked_mqa_reference",
+    "make_packed_splash_mha", "make_splash_mha", "make_splash_mha_single_device", "make_splash_mqa",
+    "make_splash_mqa_single_device", "patched", "process_mask", "process_mask_dkv",
 ]
 
 _LANES = 128  # NUM_LANES of JAX's kernel.
@@ -182,6 +189,11 @@ def make_masked_mha_reference(mask: Any, **options: Any) -> Callable:
 def make_masked_mqa_reference(mask: Any, **options: Any) -> Callable:
     """The same for k and v without a head axis."""
     return _kernel.make_masked_mqa_reference(_dense(mask), **options)
+
+
+def make_attention_reference(mask: Any, *args: Any, **options: Any) -> Callable:
+    """JAX's dense reference with a choice of backward passes; `mask` may be ours."""
+    return _kernel.make_attention_reference(_dense(mask), *args, **options)
 
 
 # ---- Packed documents.

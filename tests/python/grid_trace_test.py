@@ -84,6 +84,8 @@ def compare(mask, block, *, kv_heads, dtype=np.float32, ids=False, sinks=False, 
         [got] = sm.trace(plan, name, kv_heads=kv_heads, head_dim=HEAD_DIM, head_dim_v=HEAD_DIM_V,
                          dtype=dtype, segment_ids=ids, sinks=sinks, save_residuals=True,
                          block_kv_compute=compute)
+        assert got.kernel_name == smj.get_kernel_name(kv_heads == 1, name == "fwd", ids, name)
+        assert kv_heads == 1 or got.kernel_name == call.params["name"]
         assert got.grid == call.params["grid_mapping"].grid
         ours = [(one.block, one.block_bytes, one.copies) for one in got.operands.values()]
         assert ours == want, (name, list(got.operands))

@@ -254,3 +254,29 @@ def test_masks_of_other_ranks():
     for mask in (sm.CausalMask(SHAPE), np.ones(SHAPE, bool), None):
         with pytest.raises(ValueError, match="num_heads, q_len, kv_len"):
             smj.make_splash_mha_single_device(mask)
+
+
+def test_every_name_of_jax_s_module():
+    inside = {"NN_DIM_NUMBERS", "NT_DIM_NUMBERS", "NUM_LANES", "NUM_SUBLANES",
+              "flash_attention_kernel"}  # Of the kernel's body, which is JAX's on a TPU.
+    names = {name for name, value in vars(jax_kernel).items() if not name.startswith("_") and (
+        name.isupper() or getattr(value, "__module__", None) == jax_kernel.__name__
+        or name.startswith("make_"))}
+    assert len(names) > 15 and names - inside <= set(smj.__all__)
+    assert all(hasattr(smj, name) for name in smj.__all__)
+
+
+@pytest.mark.parametrize("backward_impl", ["vanilla", "flash"])
+def test_references_take_our_masks(backward_impl):
+    mask = sm.MultiHeadMask([sm.CausalMask((128, 128)), sm.LocalMask((128, 128), (9, 5), 0)])
+    reference = smj.make_attention_reference(mask, False, backward_impl=backward_impl)
+    q, k, v = (jax.random.normal(jax.random.key(i), (2, 128, 32)) for i in range(3))
+    kernel = smj.make_splash_mha_single_device(mask, block_sizes=smj.BlockSizes(
+        block_q=128, block_kv=128, block_q_dkv=128, block_kv_dkv=128, block_q_dq=128, block_kv_dq=128))
+    for function in (reference, kernel):
+        out = function(q, k, v)
+        gradients = jax.grad(lambda *x: (function(*x) ** 2).sum(), (0, 1, 2))(q, k, v)
+        if function is reference:
+            want = out, gradients
+    for got, expected in zip(jax.tree.leaves((out, gradients)), jax.tree.leaves(want)):
+        np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-4)
