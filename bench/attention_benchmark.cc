@@ -29,6 +29,7 @@
 #include "splashmask/kernels/reference.h"
 #include "splashmask/masks/mask_cells.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/plan_statistics.h"
 
 namespace splashmask {
 namespace {
@@ -130,7 +131,31 @@ Mask RandomBlocks(Shape shape, int64_t block, double density) {
       block);
 }
 
-// Time against visible pairs, from 1 % to all of them: a line, which begins near 0.
+// Pairs in the blocks that the tables visit, of one head.
+int64_t VisitedPairs(const Plan& plan) {
+  const BlockCounts counts = CountBlocks(plan, Pass::kFwd).front();
+  return (counts.full + counts.partial) * plan.fwd->block.q * plan.fwd->block.kv;
+}
+
+// The line through times that are as little off as may be.
+class Fit {
+ public:
+  void Add(double x, double y) {
+    n_ += 1, x_ += x, y_ += y, xx_ += x * x, xy_ += x * y, yy_ += y * y;
+  }
+  void Print(const char* what, double dense) const {
+    const double covariance = n_ * xy_ - x_ * y_, variance = n_ * xx_ - x_ * x_;
+    const double slope = covariance / variance, intercept = (y_ - slope * x_) / n_;
+    fmt::print("time against {} pairs, {} masks: R^2 {:.4f}, intercept {:.1f} % of dense\n", what,
+               n_, covariance * covariance / variance / (n_ * yy_ - y_ * y_),
+               100 * intercept / dense);
+  }
+
+ private:
+  double n_ = 0, x_ = 0, y_ = 0, xx_ = 0, xy_ = 0, yy_ = 0;
+};
+
+// Time against pairs, from 1 % to all of them: a line, which begins near 0.
 int FitDensities(Arrays& arrays, int threads) {
   const Shape shape{kLength, kLength};
   std::vector<Mask> masks{Mask::Full(shape), Mask::Causal(shape)};
@@ -145,7 +170,8 @@ int FitDensities(Arrays& arrays, int threads) {
   for (const double density : {0.02, 0.1, 0.3, 0.6}) {
     masks.push_back(RandomBlocks(shape, 128, density));
   }
-  double n = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0, dense = 0;
+  Fit visited, visible;
+  double dense = 0;
   for (const Mask& mask : masks) {
     const SplashAttention attention = MakeAttention(mask, kHeads, 128, threads);
     attention.Forward(arrays.inputs(), Arrays::View(arrays.out));
@@ -155,15 +181,12 @@ int FitDensities(Arrays& arrays, int threads) {
     }
     const double seconds =
         Median([&] { attention.Forward(arrays.inputs(), Arrays::View(arrays.out)); }, 5);
-    const double pairs = static_cast<double>(VisiblePairs(mask));
-    if (n == 0) dense = seconds;
-    n += 1, x += pairs, y += seconds, xx += pairs * pairs, xy += pairs * seconds;
-    yy += seconds * seconds;
+    if (dense == 0) dense = seconds;
+    visited.Add(static_cast<double>(VisitedPairs(attention.plan())), seconds);
+    visible.Add(static_cast<double>(VisiblePairs(mask)), seconds);
   }
-  const double covariance = n * xy - x * y, variance = n * xx - x * x;
-  const double slope = covariance / variance, intercept = (y - slope * x) / n;
-  fmt::print("time against visible pairs, {} masks: R^2 {:.4f}, intercept {:.1f} % of dense\n", n,
-             covariance * covariance / variance / (n * yy - y * y), 100 * intercept / dense);
+  visited.Print("visited", dense);
+  visible.Print("visible", dense);
   return 0;
 }
 

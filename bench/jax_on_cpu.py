@@ -25,6 +25,7 @@ def medians(functions, arguments, runs=7):
     times = [[] for _ in functions]
     for _ in range(runs):
         for function, into in zip(functions, times):
+            time.sleep(0.3)  # Threads of XLA's free what the one before has left.
             begin = time.perf_counter()
             jax.block_until_ready(function(*arguments))
             into.append(time.perf_counter() - begin)
