@@ -3,8 +3,11 @@
 
 namespace splashmask::fast {
 
-ComputedMask::ComputedMask(const CompiledPass& pass)
-    : analysis_(Analyze(pass.mask_function->Reorder(Positions::FromArray(*pass.info.q_sequence)))) {
+std::unique_ptr<const Analysis> AnalyzeFunction(const CompiledPass& pass) {
+  return Analyze(pass.mask_function->Reorder(Positions::FromArray(*pass.info.q_sequence)));
+}
+
+ComputedMask::ComputedMask(const CompiledPass& pass) : analysis_(AnalyzeFunction(pass)) {
   const auto [q_len, kv_len] = analysis_->shape();
   lower_.resize(static_cast<size_t>(q_len));
   upper_.resize(static_cast<size_t>(q_len));

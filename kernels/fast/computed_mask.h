@@ -11,6 +11,9 @@
 
 namespace splashmask::fast {
 
+/// The mask function of a pass that has one, row r being that of its r-th position.
+std::unique_ptr<const Analysis> AnalyzeFunction(const CompiledPass& pass);
+
 class ComputedMask {
  public:
   /// Reads every row's runs once: the function may be a user's, and slow. The pass has one.

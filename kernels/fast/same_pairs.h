@@ -6,8 +6,9 @@
 
 namespace splashmask::fast {
 
-/// Whether the tables of dq and dkv let the same pairs through, block by block: then what is
-/// computed for dk and dv serves for dq. False when the passes' blocks are not of one shape.
+/// Whether the tables of dq and dkv let the same pairs through, whatever their blocks: then what is
+/// computed for dk and dv serves for dq. False without a look when the passes' blocks are not of
+/// one shape, nor of multiples of 8.
 bool DqAndDkvSeeTheSame(const Plan& plan);
 
 }  // namespace splashmask::fast
