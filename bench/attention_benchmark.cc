@@ -4,13 +4,10 @@
 // double before anything is timed. Then how time grows with the pairs that a mask lets through, and
 // how much memory a long sequence takes beyond its inputs and outputs.
 //
-//   attention_benchmark [threads [target]]
-//
-// A target is named as Highway names it: SSE4, AVX2, AVX3.
+//   [SPLASHMASK_SIMD_TARGET=AVX2] attention_benchmark [threads]
 
 #include <cblas.h>
 #include <fmt/format.h>
-#include <hwy/targets.h>
 #include <sys/resource.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
@@ -21,12 +18,12 @@
 #include <cstdlib>
 #include <memory>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "splashmask/kernels/attention.h"
 #include "splashmask/kernels/fma_peak.h"
 #include "splashmask/kernels/reference.h"
+#include "splashmask/kernels/simd_target.h"
 #include "splashmask/masks/mask_cells.h"
 #include "splashmask/planner/compile/compile.h"
 #include "splashmask/planner/plan_statistics.h"
@@ -222,7 +219,7 @@ void MeasureMemory(int threads) {
 int Main(int threads) {
   const double peak = MeasureFmaPeak(threads), sgemm = SgemmRate(threads);
   fmt::print("{} threads, {}: multiply-adds in registers {:.1f} GFLOP/s, sgemm 2048 {:.1f}\n",
-             threads, FmaPeakTarget(), peak / 1e9, sgemm / 1e9);
+             threads, SimdTarget(), peak / 1e9, sgemm / 1e9);
   Arrays arrays;
   const Shape shape{kLength, kLength};
   for (const auto& [name, mask] : {std::pair{"full", Mask::Full(shape)},
@@ -251,16 +248,5 @@ int Main(int threads) {
 }  // namespace splashmask
 
 int main(int argc, char** argv) {
-  if (argc > 2) {
-    int64_t chosen = 0;
-    for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-      if (std::string(argv[2]) == hwy::TargetName(target)) chosen = target;
-    }
-    if (chosen == 0) {
-      fmt::print(stderr, "this machine has no target {}\n", argv[2]);
-      return 2;
-    }
-    hwy::SetSupportedTargetsForTest(chosen);
-  }
   return splashmask::Main(argc > 1 ? std::atoi(argv[1]) : tbb::this_task_arena::max_concurrency());
 }

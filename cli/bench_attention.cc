@@ -26,6 +26,7 @@
 #include "splashmask/io/arrays.h"
 #include "splashmask/kernels/attention.h"
 #include "splashmask/kernels/fma_peak.h"
+#include "splashmask/kernels/simd_target.h"
 #include "splashmask/masks/mask_cells.h"
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
@@ -322,7 +323,7 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
     if (rows.empty()) {
       const AttentionInputs& in = row.inputs();
       text = fmt::format("{}, {} thread{}, {}, peak {:.1f} GFLOP/s in float32 multiply-adds\n",
-                         row.DescribeArrays(), threads, threads == 1 ? "" : "s", FmaPeakTarget(),
+                         row.DescribeArrays(), threads, threads == 1 ? "" : "s", SimdTarget(),
                          peak / 1e9);
       described = {{"batch", in.q.batch},
                    {"heads", in.q.heads},
@@ -336,7 +337,7 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
                    {"block_kv", row.Block().kv},
                    {"backward", arguments.backward},
                    {"threads", threads},
-                   {"simd_target", FmaPeakTarget()},
+                   {"simd_target", SimdTarget()},
                    {"peak_gflops", peak / 1e9}};
     }
     text += row.Describe(peak);

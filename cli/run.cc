@@ -25,6 +25,7 @@
 #include "splashmask/io/plan_file.h"
 #include "splashmask/kernels/attention.h"
 #include "splashmask/kernels/fma_peak.h"
+#include "splashmask/kernels/simd_target.h"
 #include "splashmask/masks/mask_cells.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/plan_statistics.h"
@@ -127,7 +128,7 @@ class RunOfPlan {
     line("forward", forward_);
     if (backward_) line("backward", *backward_);
     text += fmt::format("peak      {:.1f} GFLOP/s in float32 multiply-adds, {} thread{}, {}\n",
-                        peak_ / 1e9, threads_, threads_ == 1 ? "" : "s", FmaPeakTarget());
+                        peak_ / 1e9, threads_, threads_ == 1 ? "" : "s", SimdTarget());
     if (errors_.rows > 0) {
       text += fmt::format("error     {:.1e} in out, {:.1e} in logsumexp, at {} rows\n", errors_.out,
                           errors_.logsumexp, errors_.rows);
@@ -161,7 +162,7 @@ class RunOfPlan {
             {"head_dim_v", in.v.dim},
             {"dtype", arrays_.dtype()},
             {"threads", threads_},
-            {"simd_target", FmaPeakTarget()},
+            {"simd_target", SimdTarget()},
             {"blocks", CountsJson(Counts())},
             {"visible_pairs", pairs_},
             {"forward", timing(forward_)},

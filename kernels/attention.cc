@@ -10,6 +10,7 @@
 #include "splashmask/kernels/check_tables.h"
 #include "splashmask/kernels/fast/backward_pass.h"
 #include "splashmask/kernels/fast/forward_pass.h"
+#include "splashmask/kernels/simd_choice.h"
 #include "splashmask/kernels/trace/kernel.h"
 #include "splashmask/masks/error.h"
 
@@ -57,6 +58,7 @@ struct SplashAttention::Impl {
 };
 
 SplashAttention::SplashAttention(Plan plan, const AttentionOptions& options) {
+  ChooseSimdTarget();
   if (!plan.fwd && !HasBackward(plan)) {
     throw Error(ErrorCode::kInvalidArgument,
                 "[attention] expected a plan with the pass fwd, or those of the backward pass");

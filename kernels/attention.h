@@ -58,7 +58,8 @@ bool HasBackward(const Plan& plan);
 class SplashAttention {
  public:
   /// Throws kInvalidArgument when `plan` has no pass, or `options` make no sense; kDamaged when
-  /// its tables name blocks that are not there; kTooLarge for positions beyond int32.
+  /// its tables name blocks that are not there; kTooLarge for positions beyond int32. Also as
+  /// SimdTarget() does.
   explicit SplashAttention(Plan plan, const AttentionOptions& options = {});
   ~SplashAttention();
   SplashAttention(SplashAttention&&) noexcept;

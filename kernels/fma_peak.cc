@@ -14,6 +14,8 @@
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
+#include "splashmask/kernels/simd_choice.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace splashmask {
 namespace HWY_NAMESPACE {
@@ -46,8 +48,6 @@ double MultiplyAdd(int64_t rounds, float* sink) {
   return 2.0 * 10 * static_cast<double>(rounds) * static_cast<double>(hn::Lanes(d));
 }
 
-const char* Target() { return hwy::TargetName(HWY_TARGET); }
-
 }  // namespace HWY_NAMESPACE
 }  // namespace splashmask
 HWY_AFTER_NAMESPACE();
@@ -56,9 +56,9 @@ HWY_AFTER_NAMESPACE();
 namespace splashmask {
 
 HWY_EXPORT(MultiplyAdd);
-HWY_EXPORT(Target);
 
 double MeasureFmaPeak(int threads) {
+  ChooseSimdTarget();
   threads =
       std::clamp(threads, 1, std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
   double best = 0;
@@ -84,8 +84,6 @@ double MeasureFmaPeak(int threads) {
   }
   return best;
 }
-
-const char* FmaPeakTarget() { return HWY_DYNAMIC_DISPATCH(Target)(); }
 
 }  // namespace splashmask
 #endif  // HWY_ONCE

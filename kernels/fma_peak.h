@@ -5,10 +5,7 @@
 namespace splashmask {
 
 /// float32 multiply-adds in registers on `threads` threads at once (no more than there are
-/// processors), two operations each, per second.
+/// processors), two operations each, per second; on SimdTarget().
 double MeasureFmaPeak(int threads);
-
-/// The SIMD target that it was measured on, as Highway names it.
-const char* FmaPeakTarget();
 
 }  // namespace splashmask

@@ -125,4 +125,12 @@ SPLASHMASK_AVX512_BF16 void RoundToBf16(const float* in, int64_t count, uint16_t
 
 }  // namespace splashmask::fast
 
+#else
+
+namespace splashmask::fast {
+
+bool HasBf16Products() { return false; }
+
+}  // namespace splashmask::fast
+
 #endif  // __x86_64__

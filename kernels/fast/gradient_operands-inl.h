@@ -19,6 +19,7 @@
 #include "splashmask/kernels/fast/pairs-inl.h"
 #include "splashmask/kernels/fast/product-inl.h"
 #include "splashmask/kernels/fast/tile-inl.h"
+#include "splashmask/kernels/simd_choice.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace splashmask::fast::HWY_NAMESPACE {
@@ -219,7 +220,7 @@ class PairGradientOperands {
 
   static bool Serve(const GradientRows& rows, const Rows& k, const Rows& v) {
     return rows.q.type == FloatType::kBFloat16 && rows.d_out.type == FloatType::kBFloat16 &&
-           k.type == FloatType::kBFloat16 && v.type == FloatType::kBFloat16 && HasBf16Products();
+           k.type == FloatType::kBFloat16 && v.type == FloatType::kBFloat16 && MultipliesPairs();
   }
 
   void LoadPositions(const Rows& k, const Rows& v, int64_t first, int64_t count) {

@@ -18,6 +18,7 @@
 #include "splashmask/kernels/fast/pairs-inl.h"
 #include "splashmask/kernels/fast/product-inl.h"
 #include "splashmask/kernels/fast/tile-inl.h"
+#include "splashmask/kernels/simd_choice.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace splashmask::fast::HWY_NAMESPACE {
@@ -90,7 +91,7 @@ class PairOperands {
   static bool Serve(const ForwardTask& task) {
     return task.groups.front().q.type == FloatType::kBFloat16 &&
            task.k.type == FloatType::kBFloat16 && task.v.type == FloatType::kBFloat16 &&
-           HasBf16Products();
+           MultipliesPairs();
   }
 
   /// Writes `count` rows of q as columns of a panel of pairs, [(dim + 1) / 2][width].

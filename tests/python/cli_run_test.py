@@ -206,3 +206,27 @@ def test_ctrl_c_leaves_the_old_output(run, tmp_path):
     assert seen.endswith("splashmask: interrupted\r\n")
     assert (tmp_path / "out.npy").read_text() == "old"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out.npy", "plan.h5"]
+
+
+def test_simd_target_from_the_environment(run, tmp_path):
+    compiled(run, *WINDOW)
+    best = json.loads(run("run", "plan.h5", "--json").stdout)["simd_target"]
+    unknown = run("run", "plan.h5", env={"SPLASHMASK_SIMD_TARGET": "MMX"})
+    assert unknown.returncode == 2 and unknown.stdout == ""
+    found = re.search(r"\[attention\] expected SPLASHMASK_SIMD_TARGET to be one of (.*), got MMX", unknown.stderr)
+    targets = found[1].split(", ")
+    assert targets[0] == best and len(set(targets)) == len(targets)
+    outputs = {}
+    for target in targets:
+        for dtype in ("float32", "bfloat16"):
+            done = run("run", "plan.h5", "--json", "--backward", "--dtype", dtype, "-o", "out.npy",
+                       env={"SPLASHMASK_SIMD_TARGET": target})
+            result = json.loads(done.stdout)
+            assert result["simd_target"] == target
+            assert result["error"]["out"] < (1e-5 if dtype == "float32" else 2e-2)
+            outputs[target, dtype] = np.load(tmp_path / "out.npy")
+    if best == "AVX3_BF16":  # Weights are rounded there, and not in AVX3.
+        assert np.array_equal(outputs[best, "float32"], outputs["AVX3", "float32"])
+        assert not np.array_equal(outputs[best, "bfloat16"], outputs["AVX3", "bfloat16"])
+    empty = run("run", "plan.h5", "--json", env={"SPLASHMASK_SIMD_TARGET": ""})
+    assert json.loads(empty.stdout)["simd_target"] == best
