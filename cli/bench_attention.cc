@@ -97,18 +97,37 @@ struct PeerResult {
   Timing timing;
 };
 
+// The block shape of every pass: what is asked for, or about 512.
+BlockShape BlockOf(const Arguments& arguments, Shape shape) {
+  const auto choose = [](int64_t length) {
+    constexpr int64_t kWanted = 512, kLeast = 64;
+    int64_t block = std::min(kWanted, length);
+    while (length % block != 0) --block;
+    return block < kLeast ? length : block;
+  };
+  return {arguments.block_q.value_or(choose(shape.q_len)),
+          arguments.block_kv.value_or(choose(shape.kv_len))};
+}
+
+Plan CompileMask(const Arguments& arguments, const std::string& text, ProgressBar& bar) {
+  const Shape shape{arguments.q_len, arguments.kv_len.value_or(arguments.q_len)};
+  CompileOptions options;
+  options.fwd = BlockOf(arguments, shape);
+  if (arguments.backward) options.dq = options.dkv = options.fwd;
+  options.progress = bar.Step("compile");
+  return Compile(MultiHeadMask(ParseMask(text, shape, FileResolver()), arguments.heads), options);
+}
+
 // One mask, computed by us and by every peer.
 class Row {
  public:
-  Row(const Arguments& arguments, const std::string& text, ProgressBar& bar)
+  Row(const Arguments& arguments, const Plan& plan, ProgressBar& bar)
       : arguments_(arguments),
-        mask_(ParseMask(text, {arguments.q_len, arguments.kv_len.value_or(arguments.q_len)},
-                        FileResolver())),
+        mask_(plan.mask.masks().front()),
         bar_(bar),
-        plan_(CompilePlan(bar)),
-        arrays_(plan_, arguments.arrays, bar.Step("draw")),
+        arrays_(plan, arguments.arrays, bar.Step("draw")),
         inputs_(arrays_.inputs()),
-        attention_(plan_, {{}, arguments.threads, {}}),
+        attention_(plan, {{}, arguments.threads, {}}),
         out_(inputs_.q, inputs_.v.dim),
         dq_(inputs_.q, inputs_.q.dim),
         dk_(inputs_.k, inputs_.k.dim),
@@ -133,9 +152,7 @@ class Row {
       progress.Report(static_cast<double>(i) / arguments_.repeat);
       ours_.seconds.push_back(SecondsOf([&] { Compute(); }));
       for (PeerResult& peer : peers_) {
-        if (peer.problem.empty()) {
-          peer.timing.seconds.push_back(peers->SecondsOf(peer.name));
-        }
+        Try(&peer, [&] { peer.timing.seconds.push_back(peers->SecondsOf(peer.name)); });
       }
     }
   }
@@ -182,26 +199,12 @@ class Row {
             {"peers", peers}};
   }
 
-  BlockShape Block() const {
-    constexpr int64_t kBlock = 512;
-    const Shape shape = mask_.shape();
-    return {arguments_.block_q.value_or(std::min(kBlock, shape.q_len)),
-            arguments_.block_kv.value_or(std::min(kBlock, shape.kv_len))};
-  }
   bool HasMismatch() const { return has_mismatch_; }
   std::string DescribeArrays() const { return arrays_.Describe(); }
   const AttentionInputs& inputs() const { return inputs_; }
   std::string dtype() const { return arrays_.dtype(); }
 
  private:
-  Plan CompilePlan(ProgressBar& bar) const {
-    CompileOptions options;
-    options.fwd = Block();
-    if (arguments_.backward) options.dq = options.dkv = options.fwd;
-    options.progress = bar.Step("compile");
-    return Compile(MultiHeadMask(mask_, arguments_.heads), options);
-  }
-
   void Compute() {
     attention_.Forward(inputs_, out_.view(), logsumexp_, bar_.Step("forward"));
     if (!arguments_.backward) return;
@@ -209,20 +212,30 @@ class Row {
                         {dq_.view(), dk_.view(), dv_.view(), {}}, bar_.Step("backward"));
   }
 
+  // What a peer cannot do is its own problem.
+  template <typename Work>
+  static void Try(PeerResult* peer, const Work& work) {
+    if (!peer->problem.empty()) return;
+    try {
+      work();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kIo) throw;
+      peer->problem = error.what();
+    }
+  }
+
   void Compare(Peers& peers) {
-    bar_.Step("load").Report(0);
-    peers.Load({mask_, inputs_, d_out_.view(), arguments_.backward});
+    bool is_loaded = false;
     for (const auto& [name, version] : peers.versions()) {
       bar_.Step(name).Report(0);
       PeerResult& peer = peers_.emplace_back(PeerResult{name, version, {}, 0, {}});
-      try {
+      Try(&peer, [&] {
+        if (!is_loaded) peers.Load({mask_, inputs_, d_out_.view(), arguments_.backward});
+        is_loaded = true;
         for (const auto& [what, numbers] : peers.Compute(name)) {
-          CompareOne(what, numbers, &peer);
+          if (peer.problem.empty()) CompareOne(what, numbers, &peer);
         }
-      } catch (const Error& error) {
-        if (error.code() != ErrorCode::kIo) throw;
-        peer.problem = error.what();
-      }
+      });
     }
   }
 
@@ -232,6 +245,13 @@ class Row {
                           : what == "dk" ? dk_
                                          : dv_)
                              .view();
+    const int64_t size = ours.batch * ours.heads * ours.length * ours.dim;
+    if (std::ssize(theirs) != size) {
+      has_mismatch_ = true;
+      peer->problem = fmt::format("not timed: expected {} numbers of its {}, got {}", size, what,
+                                  theirs.size());
+      return;
+    }
     // Sums of rounded numbers, in another order: by their mean square, and the worst of them.
     const double tolerance = ours.type == FloatType::kFloat32 ? 1e-4 : 2e-2;
     double largest = 0, difference = 0, squares = 0, squares_apart = 0;
@@ -245,9 +265,9 @@ class Row {
         if (is_empty) continue;
         const auto own = static_cast<double>(
             ours.At(head / ours.heads, head % ours.heads, row % ours.length, d));
-        const double apart = std::abs(own - static_cast<double>(theirs.at(i)));
+        const double apart = std::abs(own - static_cast<double>(theirs[i]));
         largest = std::max(largest, std::abs(own));
-        if (!(apart <= difference)) difference = apart;
+        if (apart > difference || std::isnan(apart)) difference = apart;
         squares += own * own;
         squares_apart += apart * apart;
       }
@@ -264,7 +284,6 @@ class Row {
   const Arguments& arguments_;
   const Mask mask_;
   ProgressBar& bar_;
-  const Plan plan_;
   const RunArrays arrays_;
   const AttentionInputs inputs_;
   const SplashAttention attention_;
@@ -305,6 +324,8 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   if (masks.empty()) masks = {"full()", "causal()", "local(1024, 0)"};
   const int threads = CountThreads(arguments.threads);
   ProgressBar bar(stop);
+  std::vector<Plan> plans;  // All of them before any work, so that none is lost.
+  for (const std::string& mask : masks) plans.push_back(CompileMask(arguments, mask, bar));
   std::map<std::string, std::string> missing;
   bar.Step("import").Report(0);
   const std::unique_ptr<Peers> peers = StartPeers(arguments, threads, stop, &missing);
@@ -317,8 +338,8 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   json::array rows;
   bool has_mismatch = false;
   json::object described;
-  for (const std::string& mask : masks) {
-    Row row(arguments, mask, bar);
+  for (const Plan& plan : plans) {
+    Row row(arguments, plan, bar);
     row.Run(peers.get());
     if (rows.empty()) {
       const AttentionInputs& in = row.inputs();
@@ -333,8 +354,8 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
                    {"head_dim", in.q.dim},
                    {"head_dim_v", in.v.dim},
                    {"dtype", row.dtype()},
-                   {"block_q", row.Block().q},
-                   {"block_kv", row.Block().kv},
+                   {"block_q", plan.fwd->block.q},
+                   {"block_kv", plan.fwd->block.kv},
                    {"backward", arguments.backward},
                    {"threads", threads},
                    {"simd_target", SimdTarget()},
@@ -372,7 +393,7 @@ void AddBenchAttention(CommandLine& line) {
   syntax.Choice("--dtype", "DTYPE", a.arrays.dtype, {"float32", "bfloat16"},
                 "float32 or bfloat16 (default: float32)");
   syntax.Integer("--seed", a.arrays.seed, "Of what is drawn (default: 0)", {.least = 0});
-  syntax.Integer("--block-q", a.block_q, "Block shape of every pass (default: 512, or less)");
+  syntax.Integer("--block-q", a.block_q, "Block shape of every pass (default: about 512)");
   syntax.Integer("--block-kv", a.block_kv, "Likewise");
   syntax.Flag("--backward", a.backward, "With the gradients of q, k and v");
   std::vector<std::string> choices = kPeerNames;

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "splashmask/masks/error.h"
 
@@ -22,56 +23,86 @@ namespace {
   throw Error(ErrorCode::kIo, fmt::format("[process] cannot {}: {}", what, std::strerror(error)));
 }
 
-struct Pipe {
-  int read = -1, write = -1;
+class Descriptor {
+ public:
+  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
+  ~Descriptor() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return descriptor_; }
+  int Release() { return std::exchange(descriptor_, -1); }
 
-  Pipe() {
+ private:
+  int descriptor_;
+};
+
+struct Pipe {
+  Pipe() : Pipe(Open()) {}
+  Descriptor read, write;
+
+ private:
+  explicit Pipe(std::pair<int, int> ends) : read(ends.first), write(ends.second) {}
+  static std::pair<int, int> Open() {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) ThrowIo("make a pipe", errno);
-    read = ends[0];
-    write = ends[1];
+    return {ends[0], ends[1]};
   }
 };
 
-class FileActions {
+// How a child begins: with pipes for what it hears and says, in a process group of its own, so that
+// neither Ctrl-C reaches it nor anything of it outlives us.
+class Beginning {
  public:
-  FileActions() { posix_spawn_file_actions_init(&actions_); }
-  ~FileActions() { posix_spawn_file_actions_destroy(&actions_); }
-  FileActions(const FileActions&) = delete;
-  FileActions& operator=(const FileActions&) = delete;
-  posix_spawn_file_actions_t* get() { return &actions_; }
+  Beginning(const Pipe& in, const Pipe& out) {
+    Check(posix_spawn_file_actions_init(&actions_));
+    Check(posix_spawnattr_init(&attributes_));
+    Check(posix_spawn_file_actions_adddup2(&actions_, in.read.get(), STDIN_FILENO));
+    Check(posix_spawn_file_actions_adddup2(&actions_, out.write.get(), STDOUT_FILENO));
+    Check(posix_spawn_file_actions_addopen(&actions_, STDERR_FILENO, "/dev/null", O_WRONLY, 0));
+    Check(posix_spawnattr_setpgroup(&attributes_, 0));
+    Check(posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETPGROUP));
+  }
+  ~Beginning() {
+    posix_spawn_file_actions_destroy(&actions_);
+    posix_spawnattr_destroy(&attributes_);
+  }
+  Beginning(const Beginning&) = delete;
+  Beginning& operator=(const Beginning&) = delete;
+
+  pid_t Start(const std::vector<std::string>& command) const {
+    std::vector<char*> words;
+    for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+    words.push_back(nullptr);
+    pid_t pid = -1;
+    const int error = posix_spawnp(&pid, words[0], &actions_, &attributes_, words.data(), environ);
+    if (error != 0) ThrowIo("start " + command.front(), error);
+    return pid;
+  }
 
  private:
+  static void Check(int error) {
+    if (error != 0) ThrowIo("prepare another program", error);
+  }
+
   posix_spawn_file_actions_t actions_;
+  posix_spawnattr_t attributes_;
 };
 
 }  // namespace
 
 ChildProcess::ChildProcess(const std::vector<std::string>& command) {
   Pipe in, out;
-  to_ = in.write;
-  from_ = out.read;
-  FileActions actions;
-  posix_spawn_file_actions_adddup2(actions.get(), in.read, STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(actions.get(), out.write, STDOUT_FILENO);
-  posix_spawn_file_actions_addopen(actions.get(), STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  std::vector<char*> words;
-  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
-  words.push_back(nullptr);
-  const int error = posix_spawnp(&pid_, words[0], actions.get(), nullptr, words.data(), environ);
-  close(in.read);
-  close(out.write);
-  if (error == 0) return;
-  pid_ = -1;
-  close(to_);
-  close(from_);
-  ThrowIo("start " + command.front(), error);
+  pid_ = Beginning(in, out).Start(command);
+  to_ = in.write.Release();
+  from_ = out.read.Release();
 }
 
 ChildProcess::~ChildProcess() {
   close(to_);
   close(from_);
-  kill(pid_, SIGKILL);
+  kill(-pid_, SIGKILL);  // And what it has started.
   while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
 }

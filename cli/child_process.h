@@ -17,7 +17,7 @@ class ChildProcess {
  public:
   /// `command` is found as a shell would find it. Throws kIo when it cannot be started.
   explicit ChildProcess(const std::vector<std::string>& command);
-  /// Ends it.
+  /// Ends it, and what it has started.
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;

@@ -24,14 +24,6 @@ namespace {
   throw Error(ErrorCode::kIo, "[peers] " + message);
 }
 
-std::filesystem::path MakeFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "splashmask-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) {
-    Fail(fmt::format("cannot make the folder {}: {}", name, std::strerror(errno)));
-  }
-  return name;
-}
-
 std::vector<float> Floats(const ConstTensor& tensor) {
   std::vector<float> numbers;
   numbers.reserve(static_cast<size_t>(tensor.batch * tensor.heads * tensor.length * tensor.dim));
@@ -49,6 +41,16 @@ json::array ShapeOf(const ConstTensor& tensor) {
   return {tensor.batch, tensor.heads, tensor.length, tensor.dim};
 }
 
+template <typename T>
+T Field(const json::object& answer, const char* name) {
+  const json::value* field = answer.if_contains(name);
+  const auto value =
+      field == nullptr ? json::result<T>(json::error::not_found) : json::try_value_to<T>(*field);
+  if (!value)
+    Fail(fmt::format("expected '{}' in an answer, got {}", name, json::serialize(answer)));
+  return *value;
+}
+
 // The peers have names for some masks.
 const char* KindOf(const Mask& mask) {
   const bool is_square = mask.shape().q_len == mask.shape().kv_len;
@@ -58,27 +60,27 @@ const char* KindOf(const Mask& mask) {
 
 }  // namespace
 
-Peers::Peers(const std::string& python, const std::vector<std::string>& names, int threads,
-             const std::atomic<bool>& stop)
-    : stop_(stop), python_({python, "-c", kPeersScript}), folder_(MakeFolder()) {
-  try {
-    const json::object answer =
-        Ask({{"threads", threads}, {"peers", json::array(names.begin(), names.end())}});
-    for (const auto& [name, version] : answer.at("versions").as_object()) {
-      versions_[name] = version.as_string();
-    }
-    for (const auto& [name, reason] : answer.at("missing").as_object()) {
-      missing_[name] = reason.as_string();
-    }
-  } catch (...) {
-    std::filesystem::remove_all(folder_);
-    throw;
+TemporaryFolder::TemporaryFolder()
+    : path_(std::filesystem::temp_directory_path() / "splashmask-XXXXXX") {
+  std::string name = path_.string();
+  if (mkdtemp(name.data()) == nullptr) {
+    Fail(fmt::format("cannot make the folder {}: {}", name, std::strerror(errno)));
   }
+  path_ = name;
 }
 
-Peers::~Peers() {
+TemporaryFolder::~TemporaryFolder() {
   std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
+  std::filesystem::remove_all(path_, ignored);
+}
+
+Peers::Peers(const std::string& python, const std::vector<std::string>& names, int threads,
+             const std::atomic<bool>& stop)
+    : stop_(stop), python_({python, "-c", kPeersScript}) {
+  const json::object answer =
+      Ask({{"threads", threads}, {"peers", json::array(names.begin(), names.end())}});
+  versions_ = Field<std::map<std::string, std::string>>(answer, "versions");
+  missing_ = Field<std::map<std::string, std::string>>(answer, "missing");
 }
 
 void Peers::Load(const PeerCase& of) {
@@ -93,7 +95,7 @@ void Peers::Load(const PeerCase& of) {
   const bool has_cells =
       FitsInMemory(static_cast<ByteCount>(shape.q_len) * static_cast<ByteCount>(shape.kv_len) * 16);
   Ask({{"do", "load"},
-       {"folder", folder_.string()},
+       {"folder", folder_.path().string()},
        {"dtype", of.inputs.q.type == FloatType::kBFloat16 ? "bfloat16" : "float32"},
        {"mask", ToString(of.mask)},
        {"kind", KindOf(of.mask)},
@@ -105,11 +107,11 @@ void Peers::Load(const PeerCase& of) {
 std::map<std::string, std::vector<float>> Peers::Compute(const std::string& peer) {
   const json::object answer = Ask({{"do", "write"}, {"peer", peer}});
   std::map<std::string, std::vector<float>> results;
-  for (const auto& [name, file] : answer.at("files").as_object()) {
-    const std::string path(file.as_string());
+  for (const auto& [name, path] : Field<std::map<std::string, std::string>>(answer, "files")) {
+    std::ifstream in(path, std::ios::binary | std::ios::ate);
     std::vector<float>& numbers = results[name];
-    numbers.resize(std::filesystem::file_size(path) / sizeof(float));
-    std::ifstream in(path, std::ios::binary);
+    if (in) numbers.resize(static_cast<size_t>(in.tellg()) / sizeof(float));
+    in.seekg(0);
     in.read(reinterpret_cast<char*>(numbers.data()),
             static_cast<std::streamsize>(numbers.size() * sizeof(float)));
     if (!in) Fail("cannot read " + path);
@@ -118,20 +120,22 @@ std::map<std::string, std::vector<float>> Peers::Compute(const std::string& peer
 }
 
 double Peers::SecondsOf(const std::string& peer) {
-  return Ask({{"do", "run"}, {"peer", peer}}).at("seconds").to_number<double>();
+  return Field<double>(Ask({{"do", "run"}, {"peer", peer}}), "seconds");
 }
 
 json::object Peers::Ask(const json::object& request) {
   python_.WriteLine(json::serialize(request));
   const std::optional<std::string> line = python_.ReadLine(stop_);
   if (!line) Fail("Python ended without an answer");
-  json::object answer = json::parse(*line).as_object();
-  if (const json::value* error = answer.if_contains("error")) Fail(std::string(error->as_string()));
-  return answer;
+  boost::system::error_code error;
+  const json::value answer = json::parse(*line, error);
+  if (error || !answer.is_object()) Fail(fmt::format("expected an answer, got '{}'", *line));
+  if (answer.as_object().contains("error")) Fail(Field<std::string>(answer.as_object(), "error"));
+  return answer.as_object();
 }
 
 std::string Peers::WriteFile(const std::string& name, const std::vector<float>& numbers) const {
-  const std::string path = (folder_ / (name + ".bin")).string();
+  const std::string path = (folder_.path() / (name + ".bin")).string();
   std::ofstream out(path, std::ios::binary);
   out.write(reinterpret_cast<const char*>(numbers.data()),
             static_cast<std::streamsize>(numbers.size() * sizeof(float)));
@@ -140,7 +144,7 @@ std::string Peers::WriteFile(const std::string& name, const std::vector<float>& 
 }
 
 std::string Peers::WriteCells(const Mask& mask) const {
-  const std::string path = (folder_ / "cells.bin").string();
+  const std::string path = (folder_.path() / "cells.bin").string();
   std::ofstream out(path, std::ios::binary);
   const MaskCells cells(mask);
   const auto [q_len, kv_len] = mask.shape();

@@ -26,14 +26,25 @@ struct PeerCase {
   bool backward = false;  ///< Also the gradients of sum(out * d_out).
 };
 
+/// A folder among the temporary ones, removed with all that is in it.
+class TemporaryFolder {
+ public:
+  /// Throws kIo.
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 class Peers {
  public:
   /// Throws kIo when `python` cannot be started, kCancelled.
   Peers(const std::string& python, const std::vector<std::string>& names, int threads,
         const std::atomic<bool>& stop);
-  ~Peers();
-  Peers(const Peers&) = delete;
-  Peers& operator=(const Peers&) = delete;
 
   /// Those that can be imported, with their versions, and why the others cannot.
   const std::map<std::string, std::string>& versions() const { return versions_; }
@@ -53,8 +64,8 @@ class Peers {
   std::string WriteCells(const Mask& mask) const;
 
   const std::atomic<bool>& stop_;
+  const TemporaryFolder folder_;  // Goes when Python, which writes there, is gone.
   ChildProcess python_;
-  std::filesystem::path folder_;
   std::map<std::string, std::string> versions_, missing_;
 };
 

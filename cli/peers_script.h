@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What Python is handed: attention_peers.py.
+// What Python is handed: peers_script.py.
 
 namespace splashmask::cli {
 

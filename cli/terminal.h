@@ -29,7 +29,7 @@ enum class ColourChoice { kAuto, kAlways, kNever };
 /// them and NO_COLOR is unset or empty.
 Colours StdoutColours(ColourChoice choice);
 
-/// From here on Ctrl-C sets the flag instead of ending the process.
+/// From here on Ctrl-C, a closed terminal and `kill` set the flag instead of ending the process.
 const std::atomic<bool>& CatchInterrupt();
 
 }  // namespace splashmask::cli

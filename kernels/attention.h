@@ -90,7 +90,8 @@ class SplashAttention {
   ///
   ///   d_out  [batch, heads, q_len, head_dim_v]
   ///
-  /// Otherwise as Forward; throws kInvalidArgument also for a plan without dq or dkv.
+  /// Otherwise as Forward (where d_out is bfloat16, too, gradients of logits are rounded as weights
+  /// are); throws kInvalidArgument also for a plan without dq or dkv.
   void Backward(const AttentionInputs& inputs, const ForwardResult& forward,
                 const ConstTensor& d_out, const AttentionGradients& gradients,
                 const Progress& progress = {}) const;

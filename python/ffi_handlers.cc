@@ -33,12 +33,14 @@ enum : int64_t { kHasSegmentIds = 1, kHasSinks = 2 };
 // How the axes in front are walked.
 class Batches {
  public:
-  // `leading`: of an output, which has them all. `fixed`: operands that a call has one of.
-  Batches(std::span<const int64_t> leading, const std::vector<const Operand*>& fixed,
-          const std::vector<const Operand*>& others)
-      : outer_(leading.begin(), leading.end()) {
+  // `fixed`: operands that a call has one of.
+  Batches(const std::vector<const Operand*>& results, const std::vector<const Operand*>& fixed,
+          const std::vector<const Operand*>& others) {
+    const auto leading = results.front()->leading();
+    outer_.assign(leading.begin(), leading.end());
+    for (const Operand* result : results) result->RequireAxes(leading, false);
     for (const auto* operands : {&fixed, &others}) {
-      for (const Operand* operand : *operands) operand->RequireAxes(leading);
+      for (const Operand* operand : *operands) operand->RequireAxes(leading, true);
     }
     if (outer_.empty()) return;
     const bool is_one_call = std::ranges::all_of(
@@ -181,9 +183,7 @@ ffi::Error Forward(ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v, ffi::Re
     const std::vector<const Operand*> tables = fwd.all();
     std::vector<const Operand*> fixed = tables;
     if (inputs.sinks()) fixed.push_back(&*inputs.sinks());
-    std::vector<const Operand*> others = inputs.all();
-    others.push_back(&rows);
-    const Batches batches(output.leading(), fixed, others);
+    const Batches batches({&output, &rows}, fixed, inputs.all());
     AttentionOfTables attention;
     batches.ForEach([&](BatchIndex index) {
       const auto make_plan = [&] {
@@ -219,8 +219,8 @@ ffi::Error Backward(ffi::AnyBuffer q, ffi::AnyBuffer k, ffi::AnyBuffer v, ffi::A
       for (const Operand* table : dq_tables->all()) tables.push_back(table);
     }
     std::vector<const Operand*> others = inputs.all();
-    others.insert(others.end(), {&output, &d_output, &rows, &d_k, &d_v});
-    const Batches batches(d_q.leading(), tables, others);
+    others.insert(others.end(), {&output, &d_output, &rows});
+    const Batches batches({&d_q, &d_k, &d_v}, tables, others);
     const int64_t batch = batches.batch();
     AttentionOfTables attention;
     std::vector<float> repeated;  // The rows of one sequence, for each of them.

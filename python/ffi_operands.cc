@@ -95,11 +95,11 @@ void Operand::RequireType(ffi::DataType type, const char* type_name) const {
   if (buffer_.element_type() != type) RefuseOperand(fmt::format("{} of {}", name_, type_name));
 }
 
-void Operand::RequireAxes(std::span<const int64_t> of_call) const {
+void Operand::RequireAxes(std::span<const int64_t> of_call, bool may_be_shared) const {
   const auto own = leading();
   bool fits = own.size() == of_call.size();
   for (size_t axis = 0; fits && axis < own.size(); ++axis) {
-    fits = own[axis] == of_call[axis] || own[axis] == 1;
+    fits = own[axis] == of_call[axis] || (may_be_shared && own[axis] == 1);
   }
   if (!fits) {
     RefuseOperand(

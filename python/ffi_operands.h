@@ -36,8 +36,9 @@ class Operand {
   ffi::DataType type() const { return buffer_.element_type(); }
   void RequireType(ffi::DataType type, const char* type_name) const;
 
-  /// Throws unless it has the axes in front that the call has, each as long, or 1.
-  void RequireAxes(std::span<const int64_t> leading) const;
+  /// Throws unless it has the axes in front that the call has, each as long, or 1 if it may be the
+  /// same all along.
+  void RequireAxes(std::span<const int64_t> of_call, bool may_be_shared) const;
 
   /// Elements of one of them.
   int64_t size() const;

@@ -76,7 +76,7 @@ class Dkv {
       }
       const int64_t there = std::min(by_any.count, task_.kv_count - begin - by_any.begin);
       operands_.AddToPositions(gradients_.weights(by_any.begin), gradients_.d_logits(by_any.begin),
-                               begin + by_any.begin, there, by_any.all, sums_);
+                               begin + by_any.begin, there, sums_);
     }
     if (visit.dq.sums == nullptr) return;
     for (int i = 0; i < panels; ++i) {
@@ -86,10 +86,9 @@ class Dkv {
   }
 
   // What the panels see of the tile at `begin`, and what any of them sees: whole groups of
-  // positions that are multiplied together, `all` when every row sees everything of it.
+  // positions that are multiplied together.
   TileMask::Seen Look(const QVisit& visit, int64_t first, int64_t rows, int panels, int64_t begin,
                       TileMask::Seen* seen) {
-    constexpr int64_t kTogether = Operands::kTogether;
     const int64_t kv = task_.kv_begin + begin, count = std::min(kTile, task_.kv_count - begin);
     int64_t seen_begin = count, seen_end = 0;
     for (int i = 0; i < panels; ++i) {
@@ -100,14 +99,7 @@ class Dkv {
       seen_end = std::max(seen_end, seen[i].begin + seen[i].count);
     }
     if (seen_begin >= seen_end) return {};
-    bool all = true;
-    for (int i = 0; i < panels; ++i) {
-      all &=
-          seen[i].all && seen[i].begin == seen_begin && seen[i].begin + seen[i].count == seen_end;
-    }
-    seen_begin = seen_begin / kTogether * kTogether;
-    seen_end = (seen_end + kTogether - 1) / kTogether * kTogether;
-    return {seen_begin, seen_end - seen_begin, all};
+    return TileMask::Seen{seen_begin, seen_end - seen_begin}.Whole(Operands::kTogether);
   }
 
   // One of the panels of rows [first, first + rows).
@@ -127,16 +119,14 @@ class Dkv {
   }
 
   void AddDq(int panel, int64_t begin, const TileMask::Seen& seen) {
-    constexpr int64_t kTogether = Operands::kTogether;
-    const int64_t first = seen.begin / kTogether * kTogether;
-    const int64_t end = (seen.begin + seen.count + kTogether - 1) / kTogether * kTogether;
-    operands_.AddDq(gradients_.d_logits(first) + panel * width_, begin + first, end - first,
-                    seen.all, dq_ + panel * task_.dim * width_);
+    const TileMask::Seen whole = seen.Whole(Operands::kTogether);
+    operands_.AddDq(gradients_.d_logits(whole.begin) + panel * width_, begin + whole.begin,
+                    whole.count, dq_ + panel * task_.dim * width_);
   }
 
   // Adds [dim][width], 0 if the panel saw nothing, once the visits before have added theirs.
   void AddToSums(const DqSums& dq, const PanelLanes& lanes, const float* own, bool has_seen) const {
-    AwaitTurn(dq);
+    if (!AwaitTurn(dq)) return;
     const int64_t count = lanes.rows;
     float* const sums = dq.sums + lanes.first_row * task_.dim;
     const bool is_first = dq.number == 0;
@@ -158,20 +148,21 @@ class Dkv {
     }
   }
 
-  void AwaitTurn(const DqSums& dq) const {
+  // False when it will never come.
+  bool AwaitTurn(const DqSums& dq) const {
     for (int spins = 0; dq.turn->load(std::memory_order_acquire) != dq.number; ++spins) {
-      if (task_.is_abandoned->load(std::memory_order_relaxed)) return;
+      if (task_.is_abandoned->load(std::memory_order_relaxed)) return false;
       if (spins < 1000) {
         hwy::Pause();
       } else {
         std::this_thread::yield();
       }
     }
+    return true;
   }
 
   void EndTurn(const DqSums& dq) const {
-    AwaitTurn(dq);
-    dq.turn->store(dq.number + 1, std::memory_order_release);
+    if (AwaitTurn(dq)) dq.turn->store(dq.number + 1, std::memory_order_release);
   }
 
   void Finish(const float* sums, int64_t dim, const OutputRows& out) const {
@@ -198,34 +189,22 @@ class Dkv {
   float* const panels_;
 };
 
-template <class Operands>
-int64_t CountScratch(const DkvTask& task) {
-  Scratch counting;
-  Dkv<Operands>(task, counting);
-  return counting.taken();
-}
-
-template <class Operands>
-void Run(const DkvTask& task, Scratch scratch) {
-  Dkv<Operands>(task, scratch).Run();
-}
-
 int64_t DkvScratch(int64_t kv_count, int64_t dim, int64_t dim_v) {
   DkvTask task;
   task.kv_count = kv_count;
   task.dim = dim;
   task.dim_v = dim_v;
-  return std::max(CountScratch<FloatGradientOperands>(task),
-                  CountScratch<PairGradientOperands>(task));
+  return std::max(CountScratch<Dkv<FloatGradientOperands>>(task),
+                  CountScratch<Dkv<PairGradientOperands>>(task));
 }
 
 void RunDkv(const DkvTask& task, float* scratch) {
   const bool are_pairs =
       !task.visits.empty() && PairGradientOperands::Serve(task.visits[0].rows, task.k, task.v);
   if (are_pairs) {
-    Run<PairGradientOperands>(task, Scratch(scratch));
+    RunKernel<Dkv<PairGradientOperands>>(task, scratch);
   } else {
-    Run<FloatGradientOperands>(task, Scratch(scratch));
+    RunKernel<Dkv<FloatGradientOperands>>(task, scratch);
   }
 }
 
@@ -234,8 +213,11 @@ int64_t WriteDqScratch(int64_t dim) { return dim * PanelWidth(); }
 void WriteDq(const float* sums, int64_t rows, int64_t dim, const OutputRows& dq, float* scratch) {
   for (int64_t first = 0; first < rows; first += PanelWidth()) {
     const int64_t count = std::min(PanelWidth(), rows - first);
-    std::fill_n(scratch, count * dim, 0.0f);
-    if (sums != nullptr) std::copy_n(sums + first * dim, count * dim, scratch);
+    if (sums != nullptr) {
+      std::copy_n(sums + first * dim, count * dim, scratch);
+    } else {
+      std::fill_n(scratch, count * dim, 0.0f);
+    }
     PanelToRows(scratch, count, nullptr, dim, dq, first, count);
   }
 }

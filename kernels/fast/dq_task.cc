@@ -58,7 +58,6 @@ class Dq {
   }
 
   void RunTile(const Tile& tile, const Visit& visit) {
-    constexpr int64_t kTogether = Operands::kTogether;
     bool is_loaded = false;
     for (int64_t i = 0; i < panel_count(); ++i) {
       const GradientPanel panel = PanelAt(i);
@@ -71,11 +70,11 @@ class Dq {
       PrefetchNext(task_.v, tile, task_.dim_v, i, panel_count());
       gradients_.Compute(panel, 0, mask_, !seen.all, operands_, i, seen.begin, seen.begin,
                          seen.count);
-      const int64_t begin = seen.begin / kTogether * kTogether, end = seen.begin + seen.count;
-      const int64_t last = (end + kTogether - 1) / kTogether * kTogether;
-      gradients_.Clear(0, begin, seen.begin - begin);
-      gradients_.Clear(0, end, last - end);
-      operands_.AddDq(gradients_.d_logits(begin), begin, last - begin, seen.all,
+      const TileMask::Seen whole = seen.Whole(Operands::kTogether);
+      const int64_t end = seen.begin + seen.count;
+      gradients_.Clear(0, whole.begin, seen.begin - whole.begin);
+      gradients_.Clear(0, end, whole.begin + whole.count - end);
+      operands_.AddDq(gradients_.d_logits(whole.begin), whole.begin, whole.count,
                       dq_ + i * task_.dim * width_);
     }
   }
@@ -89,32 +88,20 @@ class Dq {
   float* const panels_;
 };
 
-template <class Operands>
-int64_t CountScratch(const DqTask& task) {
-  Scratch counting;
-  Dq<Operands>(task, counting);
-  return counting.taken();
-}
-
-template <class Operands>
-void Run(const DqTask& task, Scratch scratch) {
-  Dq<Operands>(task, scratch).Run();
-}
-
 int64_t DqScratch(int64_t rows, int64_t dim, int64_t dim_v) {
   DqTask task;
   task.rows.count = rows;
   task.dim = dim;
   task.dim_v = dim_v;
-  return std::max(CountScratch<FloatGradientOperands>(task),
-                  CountScratch<PairGradientOperands>(task));
+  return std::max(CountScratch<Dq<FloatGradientOperands>>(task),
+                  CountScratch<Dq<PairGradientOperands>>(task));
 }
 
 void RunDq(const DqTask& task, float* scratch) {
   if (PairGradientOperands::Serve(task.rows, task.k, task.v)) {
-    Run<PairGradientOperands>(task, Scratch(scratch));
+    RunKernel<Dq<PairGradientOperands>>(task, scratch);
   } else {
-    Run<FloatGradientOperands>(task, Scratch(scratch));
+    RunKernel<Dq<FloatGradientOperands>>(task, scratch);
   }
 }
 

@@ -166,18 +166,16 @@ class Forward {
     is_loaded = true;
     PrefetchNext(task_.k, tile, task_.dim, index, panels_of_tile);
     // Positions before and after, to fill up what is multiplied together, get no weight.
-    constexpr int64_t kTogether = Operands::kTogether;
-    const int64_t before = seen.begin % kTogether;
-    const int64_t count = (before + seen.count + kTogether - 1) / kTogether * kTogether;
-    float* const logits = logits_ + before * width_;
+    const TileMask::Seen whole = seen.Whole(Operands::kTogether);
+    float* const logits = logits_ + (seen.begin - whole.begin) * width_;
     operands_.Logits(seen.begin, seen.count, panel.q, logits);
     if (task_.soft_cap != 0) Cap(task_.soft_cap, seen.count, logits, width_);
     if (!seen.all) mask_.Hide(panel.rows, seen.count, logits, width_);
     std::fill(logits_, logits, -kInfinity);
-    std::fill(logits + seen.count * width_, logits_ + count * width_, -kInfinity);
-    const ScaleAndAdd rescale = Softmax(panel, count);
+    std::fill(logits + seen.count * width_, logits_ + whole.count * width_, -kInfinity);
+    const ScaleAndAdd rescale = Softmax(panel, whole.count);
     PrefetchNext(task_.v, tile, task_.dim_v, index, panels_of_tile);
-    operands_.AddValues(seen.begin - before, count, seen.all, logits_, rescale, panel.out);
+    operands_.AddValues(whole.begin, whole.count, logits_, rescale, panel.out);
   }
 
   // Logits become weights, relative to the largest logit so far.
@@ -256,28 +254,16 @@ class Forward {
   float* const panels_;
 };
 
-template <class Operands>
-void Run(const ForwardTask& task, Scratch scratch) {
-  Forward<Operands>(task, scratch).Run();
-}
-
-template <class Operands>
-int64_t CountScratch(const ForwardTask& task) {
-  Scratch counting;
-  Forward<Operands>(task, counting);
-  return counting.taken();
-}
-
 int64_t ForwardScratch(const ForwardTask& task) {
-  return PairOperands::Serve(task) ? CountScratch<PairOperands>(task)
-                                   : CountScratch<FloatOperands>(task);
+  return PairOperands::Serve(task) ? CountScratch<Forward<PairOperands>>(task)
+                                   : CountScratch<Forward<FloatOperands>>(task);
 }
 
 void RunForward(const ForwardTask& task, float* scratch) {
   if (PairOperands::Serve(task)) {
-    Run<PairOperands>(task, Scratch(scratch));
+    RunKernel<Forward<PairOperands>>(task, scratch);
   } else {
-    Run<FloatOperands>(task, Scratch(scratch));
+    RunKernel<Forward<FloatOperands>>(task, scratch);
   }
 }
 

@@ -69,8 +69,7 @@ class FloatGradientOperands {
   void LoadPositions(const Rows& k, const Rows& v, int64_t first, int64_t count) {
     k_ = Widen(k, first, count, sizes_.dim, k_scratch_);
     v_ = Widen(v, first, count, sizes_.dim_v, v_scratch_);
-    position_count_ = count;
-    are_positions_finite_.reset();
+    is_k_finite_ = AllFinite(k_, count, sizes_.dim);
   }
 
   /// Rows [first, first + count) as a panel's columns.
@@ -87,7 +86,7 @@ class FloatGradientOperands {
     CopyRows(of.q, first, count, sizes_.dim, q_rows_);
     CopyRows(of.d_out, first, count, sizes_.dim_v, d_out_rows_);
     row_count_ = count;
-    are_rows_finite_.reset();
+    are_rows_finite_ = AreFinite(q_rows_, sizes_.dim) && AreFinite(d_out_rows_, sizes_.dim_v);
   }
 
   /// q k^T of a panel and loaded positions [begin, begin + count), in rows GradientRow() apart.
@@ -103,10 +102,10 @@ class FloatGradientOperands {
   }
 
   /// dq[d][:] += d_logits of positions [begin, begin + count) times their k. What is 0 is not
-  /// added, whatever it meets, unless all rows see all.
-  void AddDq(const float* d_logits, int64_t begin, int64_t count, bool seen_by_all, float* dq) {
+  /// added, whatever it meets.
+  void AddDq(const float* d_logits, int64_t begin, int64_t count, float* dq) const {
     const Floats k = From(k_, begin);
-    if (seen_by_all || ArePositionsFinite()) {
+    if (is_k_finite_) {
       Product<kPanels>(k.data, k.dim, k.row, sizes_.dim, d_logits, count, dq, AddTo());
     } else {
       ProductOfSeen<kPanels>(k.data, k.dim, k.row, sizes_.dim, d_logits, count, dq, AddTo());
@@ -114,12 +113,11 @@ class FloatGradientOperands {
   }
 
   /// dk and dv of positions [begin, begin + count) += d_logits and weights times the rows of q and
-  /// d_out. `seen_by_all`: as above.
+  /// d_out, likewise.
   void AddToPositions(const float* weights, const float* d_logits, int64_t begin, int64_t count,
-                      bool seen_by_all, const PositionSums& sums) {
-    const bool add_all = seen_by_all || AreRowsFinite();
-    Accumulate(weights, begin, count, d_out_rows_, sizes_.dim_v, add_all, sums.dv);
-    Accumulate(d_logits, begin, count, q_rows_, sizes_.dim, add_all, sums.dk);
+                      const PositionSums& sums) const {
+    Accumulate(weights, begin, count, d_out_rows_, sizes_.dim_v, sums.dv);
+    Accumulate(d_logits, begin, count, q_rows_, sizes_.dim, sums.dk);
   }
 
  private:
@@ -127,22 +125,13 @@ class FloatGradientOperands {
   float* Q(int64_t panel) const { return panels_ + panel * PanelSize(); }
   float* DOut(int64_t panel) const { return Q(panel) + sizes_.dim * PanelWidth(); }
 
-  bool ArePositionsFinite() {
-    if (!are_positions_finite_) are_positions_finite_ = AllFinite(k_, position_count_, sizes_.dim);
-    return *are_positions_finite_;
-  }
-  bool AreRowsFinite() {
-    const auto are_finite = [&](const float* rows, int64_t dim) HWY_ATTR {
-      const int64_t part = kPanels * PanelWidth();  // Rows of one part of the dimension.
-      for (int64_t d = 0; d < dim; d += PanelWidth()) {
-        if (!AllFinite({rows + d * part, PanelWidth(), 1}, row_count_, PanelWidth())) return false;
+  bool AreFinite(const float* rows, int64_t dim) const {
+    for (int64_t d = 0; d < dim; d += PanelWidth()) {
+      if (!AllFinite({rows + d * GradientRow(), PanelWidth(), 1}, row_count_, PanelWidth())) {
+        return false;
       }
-      return true;
-    };
-    if (!are_rows_finite_) {
-      are_rows_finite_ = are_finite(q_rows_, sizes_.dim) && are_finite(d_out_rows_, sizes_.dim_v);
     }
-    return *are_rows_finite_;
+    return true;
   }
 
   // [dim / width][kPanels * width][width]; 0 beyond the dimension.
@@ -165,12 +154,12 @@ class FloatGradientOperands {
 
   // out[position][:] += sum over rows of factors[position][row] * rows[row][:].
   void Accumulate(const float* factors, int64_t begin, int64_t count, const float* rows,
-                  int64_t dim, bool add_all, float* out) const {
+                  int64_t dim, float* out) const {
     const int64_t width = PanelWidth();
     for (int64_t d = 0; d < dim; d += width) {
       float* const at = out + d * sizes_.positions + begin * width;
       const float* const parts = rows + d * GradientRow();
-      if (add_all) {
+      if (are_rows_finite_) {
         Product(factors, GradientRow(), 1, count, parts, row_count_, at, AddTo());
         continue;
       }
@@ -194,8 +183,8 @@ class FloatGradientOperands {
   float* const panels_;                        // [panels]: q [dim][width], d_out [dim_v][width].
   float *q_rows_ = nullptr, *d_out_rows_ = nullptr;  // [padded dim / width][kPanels * width][width]
   Floats k_, v_;
-  int64_t position_count_ = 0, row_count_ = 0;
-  std::optional<bool> are_positions_finite_, are_rows_finite_;  // nullopt: nobody asked.
+  int64_t row_count_ = 0;
+  bool is_k_finite_ = true, are_rows_finite_ = true;
 };
 
 #if SPLASHMASK_HAS_PAIRS
@@ -253,8 +242,7 @@ class PairGradientOperands {
                 out, GradientRow());
   }
 
-  void AddDq(const float* d_logits, int64_t begin, int64_t count, bool /*seen_by_all*/,
-             float* dq) const {
+  void AddDq(const float* d_logits, int64_t begin, int64_t count, float* dq) const {
     RoundToPairs(d_logits, GradientRow(), count, rounded_);
     Bf16Product(reinterpret_cast<const uint16_t*>(k_pairs_.Part(0, begin)), 2, 2 * sizes_.dim,
                 sizes_.dim, rounded_, count / 2, kOnes, dq, PanelWidth());
@@ -267,7 +255,7 @@ class PairGradientOperands {
   }
 
   void AddToPositions(const float* weights, const float* d_logits, int64_t begin, int64_t count,
-                      bool /*seen_by_all*/, const PositionSums& sums) const {
+                      const PositionSums& sums) const {
     Accumulate(weights, begin, count, *d_out_rows_, sizes_.dim_v, sums.dv);
     Accumulate(d_logits, begin, count, *q_rows_, sizes_.dim, sums.dk);
   }

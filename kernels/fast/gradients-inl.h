@@ -55,8 +55,6 @@ class Gradients {
         weights_(scratch.Take(kTile * GradientRow())),
         d_logits_(scratch.Take(kTile * GradientRow())) {}
 
-  static int64_t ScratchSize() { return 2 * kTile * GradientRow(); }
-
   /// Those of a panel, the `index`-th of those beside each other, at tile positions
   /// [first, first + count), which are [loaded, loaded + count) of the operands'.
   template <class Operands>
@@ -77,11 +75,13 @@ class Gradients {
     for (int i = 0; i < kVectors; ++i) {
       const V32 logsumexp = hn::Load(d, panel.logsumexp + i * lanes);
       const V32 di = hn::Load(d, panel.di + i * lanes);
+      const auto sees_nothing = hn::Eq(logsumexp, hn::Set(d, kInfinity));  // Or is no row at all.
       for (int64_t at = i * lanes; at < count * row; at += row) {
         const V32 logit = hn::Load(d, weights + at);
         // What is hidden has no weight, even where logsumexp is NaN.
-        const V32 weight = hn::IfThenZeroElse(hn::Eq(logit, hn::Set(d, -kInfinity)),
-                                              ExpOfNegative(d, hn::Sub(logit, logsumexp)));
+        const auto is_hidden = hn::Or(hn::Eq(logit, hn::Set(d, -kInfinity)), sees_nothing);
+        const V32 weight =
+            hn::IfThenZeroElse(is_hidden, ExpOfNegative(d, hn::Sub(logit, logsumexp)));
         V32 gradient = hn::Mul(weight, hn::Sub(hn::Load(d, d_logits + at), di));
         if (is_capped) {
           const V32 tanh = hn::Mul(logit, inverse_cap);

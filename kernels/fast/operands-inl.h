@@ -12,7 +12,6 @@
 #include <hwy/highway.h>
 
 #include <cstdint>
-#include <optional>
 
 #include "splashmask/kernels/fast/forward_task.h"
 #include "splashmask/kernels/fast/pairs-inl.h"
@@ -44,10 +43,9 @@ class FloatOperands {
   }
 
   void Load(const Tile& tile) {
-    count_ = tile.count;
     k_ = Widen(task_.k, tile.kv, tile.count, task_.dim, k_scratch_);
     v_ = Widen(task_.v, tile.kv, tile.count, task_.dim_v, v_scratch_);
-    finite_.reset();
+    is_finite_ = AllFinite(v_, tile.count, task_.dim_v);
   }
 
   /// logits[c][:] = k of position begin + c times the panel, for c < count.
@@ -57,13 +55,11 @@ class FloatOperands {
   }
 
   /// out[d][:] = rescaled, plus the weights of positions [begin, begin + count) times their v. What
-  /// has weight 0 is not added, whatever it is, unless all rows see all (`seen_by_all`). May leave
-  /// the weights changed.
-  void AddValues(int64_t begin, int64_t count, bool seen_by_all, float* weights,
-                 const ScaleAndAdd& rescale, float* out) {
+  /// has weight 0 is not added, whatever it is. May leave the weights changed.
+  void AddValues(int64_t begin, int64_t count, float* weights, const ScaleAndAdd& rescale,
+                 float* out) const {
     const Floats v = From(v_, begin);
-    if (!seen_by_all && !finite_) finite_ = AllFinite(v_, count_, task_.dim_v);
-    if (seen_by_all || *finite_) {
+    if (is_finite_) {
       Product(v.data, v.dim, v.row, task_.dim_v, weights, count, out, rescale);
     } else {
       ProductOfSeen(v.data, v.dim, v.row, task_.dim_v, weights, count, out, rescale);
@@ -74,8 +70,7 @@ class FloatOperands {
   const ForwardTask& task_;
   float *const k_scratch_, *const v_scratch_;  // [kTile][dim], [kTile][dim_v].
   Floats k_, v_;
-  int64_t count_ = 0;
-  std::optional<bool> finite_;  // Whether all of v is; nullopt: nobody asked.
+  bool is_finite_ = true;  // Whether all of v is.
 };
 
 #if SPLASHMASK_HAS_PAIRS
@@ -109,8 +104,8 @@ class PairOperands {
                 PairCount(task_.dim), nullptr, logits, PanelWidth());
   }
 
-  void AddValues(int64_t begin, int64_t count, bool /*seen_by_all*/, float* weights,
-                 const ScaleAndAdd& rescale, float* out) const {
+  void AddValues(int64_t begin, int64_t count, float* weights, const ScaleAndAdd& rescale,
+                 float* out) const {
     const int64_t width = PanelWidth();
     alignas(64) float scale[HWY_MAX_BYTES / sizeof(float) * kVectors];
     for (int i = 0; i < kVectors; ++i) {

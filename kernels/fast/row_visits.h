@@ -22,7 +22,8 @@ struct RowGroup {
   int64_t head = 0, heads = 1, first_row = 0, rows = 0;
 };
 
-/// Rows of one sequence whose heads share a kv head: what one of them loads serves the others.
+/// Rows of one sequence whose heads share a kv head: in the forward pass what one of them loads
+/// serves the others.
 struct RowTask {
   int64_t batch = 0, kv_head = 0;
   std::vector<RowGroup> groups;

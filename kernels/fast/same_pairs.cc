@@ -95,8 +95,7 @@ std::vector<int64_t> Cuts(int64_t length, int64_t a, int64_t b) {
   }
   cuts.push_back(length);
   std::ranges::sort(cuts);
-  const auto [last, end] = std::ranges::unique(cuts);
-  cuts.erase(last, end);
+  cuts.erase(std::unique(cuts.begin(), cuts.end()), cuts.end());
   return cuts;
 }
 

@@ -48,6 +48,19 @@ class Scratch {
   int64_t taken_ = 0;
 };
 
+/// A task's kernel, computed; and the floats of scratch memory that it takes.
+template <class Kernel, class Task>
+void RunKernel(const Task& task, float* memory) {
+  Scratch scratch(memory);
+  Kernel(task, scratch).Run();
+}
+template <class Kernel, class Task>
+int64_t CountScratch(const Task& task) {
+  Scratch counting;
+  Kernel(task, counting);
+  return counting.taken();
+}
+
 /// Floats of some rows: the tensor's own, or widened into scratch memory.
 struct Floats {
   const float* data = nullptr;
@@ -108,18 +121,23 @@ HWY_INLINE void PrefetchNext(const Rows& rows, const Tile& tile, int64_t dim, in
 HWY_INLINE bool AllFinite(const Floats& floats, int64_t count, int64_t dim) {
   const F32 f;
   const auto lanes = static_cast<int64_t>(hn::Lanes(f));
-  V32 sum = hn::Zero(f);  // Of 0 * x: 0, or NaN.
+  V32 sum = hn::Zero(f), next = hn::Zero(f);  // Of 0 * x: 0, or NaN. Each waits for itself alone.
   float rest = 0;
+  const auto add = [&](int64_t i, int64_t d, V32& so_far) HWY_ATTR {
+    so_far = hn::MulAdd(hn::LoadU(f, floats.data + i * floats.row + d), hn::Zero(f), so_far);
+  };
   for (int64_t i = 0; i < count; ++i) {
     int64_t d = 0;
     if (floats.dim == 1) {
-      for (; d + lanes <= dim; d += lanes) {
-        sum = hn::MulAdd(hn::LoadU(f, floats.data + i * floats.row + d), hn::Zero(f), sum);
+      for (; d + 2 * lanes <= dim; d += 2 * lanes) {
+        add(i, d, sum);
+        add(i, d + lanes, next);
       }
+      for (; d + lanes <= dim; d += lanes) add(i, d, sum);
     }
     for (; d < dim; ++d) rest += floats.data[i * floats.row + d * floats.dim] * 0.0f;
   }
-  return rest == 0 && hn::AllTrue(f, hn::Eq(sum, hn::Zero(f)));
+  return rest == 0 && hn::AllTrue(f, hn::Eq(hn::Add(sum, next), hn::Zero(f)));
 }
 
 /// Which rows share a panel: the same of several heads, or of one. Lane h * rows + r is row
@@ -182,15 +200,20 @@ struct PanelRows {
 class TileMask {
  public:
   explicit TileMask(Scratch& scratch)
-      : cells_(reinterpret_cast<uint64_t*>(scratch.Take(ScratchSize()))) {}
-
-  static constexpr int64_t ScratchSize() { return 2 * kTile; }
+      : cells_(reinterpret_cast<uint64_t*>(scratch.Take(kTile * 2))) {}
 
   /// What the rows see of a tile: nothing (count 0), or something of [begin, begin + count) alone,
   /// counted from the tile's first position.
   struct Seen {
     int64_t begin = 0, count = 0;
     bool all = false;  ///< Every row sees all of it.
+
+    /// The same, and what is beside it in groups of `together` positions.
+    Seen Whole(int64_t together) const {
+      const int64_t first = begin / together * together;
+      const int64_t end = (begin + count + together - 1) / together * together;
+      return {first, end - first, all && end - first == count};
+    }
   };
 
   /// Looks at a tile of a visit; Hide speaks of the tile looked at last.

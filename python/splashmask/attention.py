@@ -44,26 +44,26 @@ def _ranked(name: str, array: np.ndarray, ranks: tuple[int, ...]) -> np.ndarray:
     return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
 
 
-def _ids(name: str, value: Any, batch: int | None) -> np.ndarray:
+def _ids(name: str, value: Any, batch: int | None, length: int) -> np.ndarray:
     """[length] or, for q with a batch dimension, [batch, length]: int32, flat."""
     ids = np.asarray(value)
-    is_of_each = batch is not None and ids.ndim == 2 and len(ids) == batch
-    if ids.dtype.kind not in "iu" or not (ids.ndim == 1 or is_of_each):
-        raise invalid(f"[attention] expected {name} to be integers [length]"
-                      f"{'' if batch is None else f' or [{batch}, length]'}, got {ids.dtype} of "
-                      f"shape {ids.shape}")
+    shapes = [(length,)] if batch is None else [(length,), (batch, length)]
+    if ids.dtype.kind not in "iu" or ids.shape not in shapes:
+        raise invalid(f"[attention] expected {name} to be integers of shape "
+                      f"{' or '.join(map(str, shapes))}, got {ids.dtype} of shape {ids.shape}")
     narrow = np.ascontiguousarray(ids, np.int32)
     if not np.array_equal(narrow, ids):
         raise invalid(f"[attention] expected {name} that int32 holds, as the kernel's do")
     return narrow.reshape(-1)
 
 
-def _pair_of_ids(segment_ids: Any, batch: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _pair_of_ids(segment_ids: Any, batch: int | None, lengths: tuple[int, int]
+                 ) -> tuple[np.ndarray, np.ndarray]:
     if len(segment_ids) != 2:
         raise invalid("[attention] expected segment_ids to be a pair, of q and of kv, got "
                       f"{len(segment_ids)} of them")
-    return tuple(_ids(f"{side} segment ids", ids, batch)
-                 for side, ids in zip(("q", "kv"), segment_ids))
+    return tuple(_ids(f"{side} segment ids", ids, batch, length)
+                 for side, ids, length in zip(("q", "kv"), segment_ids, lengths))
 
 
 class SplashAttention:
@@ -169,7 +169,8 @@ class _Inputs:
         self.arrays = self.as_ranked(self.given)
         self.out_shape = (*self.given[0].shape[:-1], self.arrays[2].shape[-1])
         batch = len(self.given[0]) if self.given[0].ndim == 4 else None
-        ids = (None, None) if segment_ids is None else _pair_of_ids(segment_ids, batch)
+        lengths = self.arrays[0].shape[2], self.arrays[1].shape[2]
+        ids = (None, None) if segment_ids is None else _pair_of_ids(segment_ids, batch, lengths)
         self.extra = (*ids, None if sinks is None else
                       np.ascontiguousarray(sinks, np.float32).reshape(-1))
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "splashmask/kernels/attention.h"
+#include "splashmask/kernels/fast/same_pairs.h"
 #include "splashmask/kernels/reference.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/compile/compile.h"
@@ -50,7 +51,8 @@ void ExpectNear(const std::vector<double>& expected, const Tensor& got, double t
                 const char* name) {
   double largest = 0;
   for (const double x : expected) {
-    if (got.type == FloatType::kBFloat16) largest = std::max(largest, std::abs(x));
+    const bool counts = got.type == FloatType::kBFloat16 && std::isfinite(x);
+    if (counts) largest = std::max(largest, std::abs(x));
   }
   size_t i = 0;
   for (int64_t b = 0; b < got.batch; ++b) {
@@ -112,8 +114,9 @@ TEST_P(BackwardTargetTest, RandomMasksAndOptions) {
   }
 }
 
-// Where dq has blocks of another shape, it is computed apart.
-Plan CompileApart(const MultiHeadMask& mask, BlockShape block, BlockShape block_dq, bool simplify) {
+// dq in blocks of another shape: computed apart where those end within a byte, else fused.
+Plan CompileWithDq(const MultiHeadMask& mask, BlockShape block, BlockShape block_dq,
+                   bool simplify) {
   CompileOptions options;
   options.fwd = options.dkv = block;
   options.dq = block_dq;
@@ -129,7 +132,7 @@ TEST_P(BackwardTargetTest, BlocksOfManyTilesAndPanels) {
        {Mask::Causal(shape, 200), Mask::Causal(shape, 300) & Mask::Stride(shape, 3),
         Mask::Documents(shape, {100, 50, 120, 30}), Mask::Empty(shape)}) {
     for (const BlockShape block : {BlockShape{320, 600}, BlockShape{64, 40}, BlockShape{160, 75}}) {
-      for (const BlockShape block_dq : {block, BlockShape{80, 120}}) {
+      for (const BlockShape block_dq : {block, BlockShape{80, 120}, BlockShape{20, 100}}) {
         for (const FloatType type : {FloatType::kFloat32, FloatType::kBFloat16}) {
           const bool simplify = number % 3 == 0;
           if (IsLeftOut(number++)) continue;
@@ -140,7 +143,7 @@ TEST_P(BackwardTargetTest, BlocksOfManyTilesAndPanels) {
           p.out = MakeTensor(FloatType::kFloat32, Layout::kHeadsLengthDim, 1, 2, 320, 33);
           Gradients g = MakeGradients(random, p, s, type, Layout::kHeadsLengthDim);
           ASSERT_NO_FATAL_FAILURE(ExpectLikeReference(
-              p, g, CompileApart(MultiHeadMask(mask, 2), block, block_dq, simplify),
+              p, g, CompileWithDq(MultiHeadMask(mask, 2), block, block_dq, simplify),
               type == FloatType::kFloat32 ? 5e-5 : 2e-2));
         }
       }
@@ -194,6 +197,26 @@ void ExpectStaysAmongItsPairs(std::mt19937_64& random, const Mask& mask, const P
   ASSERT_NO_FATAL_FAILURE(expect_kept(before.dq, g.dq, rows));
   ASSERT_NO_FATAL_FAILURE(expect_kept(before.dk, g.dk, positions));
   ASSERT_NO_FATAL_FAILURE(expect_kept(before.dv, g.dv, positions));
+  if (!std::isnan(value)) return;
+  const auto expect_reached = [&](const OwnedTensor& got, const std::vector<bool>& touched,
+                                  std::vector<int64_t> dims) {
+    for (int64_t i = 0; i < got.view.length; ++i) {
+      for (const int64_t d : dims) {
+        if (touched[static_cast<size_t>(i)]) {
+          ASSERT_TRUE(std::isnan(got.view.At(0, 0, i, d)))
+              << "NaN in " << where << " did not reach " << i;
+        }
+      }
+    }
+  };
+  const std::vector<int64_t> all{0, 1, 2, 3, 4, 5, 6, 7};
+  ASSERT_NO_FATAL_FAILURE(expect_reached(g.dq, rows, all));
+  ASSERT_NO_FATAL_FAILURE(expect_reached(g.dk, positions, all));
+  // Weights do not depend on v, nor on d_out.
+  ASSERT_NO_FATAL_FAILURE(expect_reached(g.dv, positions,
+                                         where == 'o'   ? std::vector<int64_t>{3}
+                                         : where == 'v' ? std::vector<int64_t>{}
+                                                        : all));
 }
 
 TEST_P(BackwardTargetTest, WhatIsNotFiniteStaysAmongItsPairs) {
@@ -201,8 +224,9 @@ TEST_P(BackwardTargetTest, WhatIsNotFiniteStaysAmongItsPairs) {
   const Mask mask = Mask::Local(shape, 20, 7, 30);
   std::mt19937_64 random(4);
   for (const Mask& what : {mask, mask & Mask::Full(shape)}) {
-    for (const BlockShape block_dq : {BlockShape{32, 80}, BlockShape{16, 40}}) {
-      const Plan plan = CompileApart(MultiHeadMask(what, 1), {32, 80}, block_dq, false);
+    for (const BlockShape block_dq : {BlockShape{32, 80}, BlockShape{16, 40}, BlockShape{12, 20}}) {
+      const Plan plan = CompileWithDq(MultiHeadMask(what, 1), {32, 80}, block_dq, false);
+      ASSERT_EQ(block_dq.q != 12, fast::DqAndDkvSeeTheSame(plan));  // Both ways are gone.
       for (const FloatType type : {FloatType::kFloat32, FloatType::kBFloat16}) {
         for (const float value : {kNaN, std::numeric_limits<float>::infinity()}) {
           for (const char where : {'q', 'k', 'v', 'o'}) {
@@ -210,6 +234,28 @@ TEST_P(BackwardTargetTest, WhatIsNotFiniteStaysAmongItsPairs) {
                 ExpectStaysAmongItsPairs(random, mask, plan, type, value, where));
           }
         }
+      }
+    }
+  }
+}
+
+// A pair whose logit is -inf has no weight, also beside the rows that fill up a panel.
+TEST_P(BackwardTargetTest, NoWeightIsNoWeight) {
+  const Shape shape{3, 8};
+  for (const int64_t block_q : {1, 3}) {
+    for (const FloatType type : {FloatType::kFloat32, FloatType::kBFloat16}) {
+      std::mt19937_64 random(11);
+      const Sizes s{1, 1, 1, 3, 8, 4, 4};
+      Problem p = MakeProblem(random, s, type);
+      Gradients g = MakeGradients(random, p, s, type, Layout::kHeadsLengthDim);
+      for (int64_t q = 0; q < 3; ++q) p.q.view.Set(0, 0, q, 0, -1);
+      p.k.view.Set(0, 0, 5, 0, std::numeric_limits<float>::infinity());
+      RunBoth(p, g, CompileAll(MultiHeadMask(Mask::Full(shape), 1), {block_q, 8}), 1);
+      for (int64_t d = 0; d < 4; ++d) {
+        EXPECT_EQ(0, g.dk.view.At(0, 0, 5, d));
+        EXPECT_EQ(0, g.dv.view.At(0, 0, 5, d));
+        for (int64_t i = 0; i < 8; ++i) EXPECT_TRUE(std::isfinite(g.dv.view.At(0, 0, i, d)));
+        for (int64_t q = 0; q < 3; ++q) EXPECT_TRUE(std::isfinite(g.dq.view.At(0, 0, q, d)));
       }
     }
   }

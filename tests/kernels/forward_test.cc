@@ -261,17 +261,46 @@ TEST(ForwardTest, AlteredTablesChangeExactlyTheirRows) {
 
 TEST(ForwardTest, ThreadsAndRunsDoNotChangeABit) {
   const Shape shape{1024, 1024};
-  const Plan plan =
-      CompileFwd(MultiHeadMask(Mask::Causal(shape) & Mask::Local(shape, 300, 0), 2), {128, 128});
+  const Mask mask = Mask::Causal(shape) & Mask::Local(shape, 300, 0);
   std::mt19937_64 random(6);
-  Problem p = MakeProblem(random, {1, 2, 2, 1024, 1024, 16, 16});
-  std::vector<std::byte> first;
-  for (const int threads : {1, 2, 8, 1, 8}) {
-    AttentionOptions options;
-    options.threads = threads;
-    SplashAttention(plan, options).Forward(p.inputs(), p.out.view, p.logsumexp);
-    if (first.empty()) first = *p.out.bytes;
-    EXPECT_EQ(first, *p.out.bytes);
+  for (const FloatType type : {FloatType::kFloat32, FloatType::kBFloat16}) {
+    for (const BlockShape block : {BlockShape{128, 128}, BlockShape{16, 64}}) {
+      const Plan plan =
+          CompileFwd(MultiHeadMask({mask, mask, Mask::Stride(shape, 3), mask}), block);
+      Problem p = MakeProblem(random, {1, 4, 2, 1024, 1024, 16, 16}, type);
+      std::vector<std::byte> first;
+      for (const int threads : {1, 2, 8, 1, 8}) {
+        AttentionOptions options;
+        options.threads = threads;
+        SplashAttention(plan, options).Forward(p.inputs(), p.out.view, p.logsumexp);
+        if (first.empty()) first = *p.out.bytes;
+        EXPECT_EQ(first, *p.out.bytes);
+      }
+    }
+  }
+}
+
+// What a weight of 0 meets does not count, whether a tile is seen whole or through a partial block.
+TEST_P(ForwardTargetTest, WeightsThatAreNothing) {
+  const Shape shape{16, 32};
+  for (const bool is_stored : {false, true}) {
+    const Plan plan = CompileFwd(
+        MultiHeadMask(
+            is_stored ? ~(Mask::Causal(shape, -99) & Mask::Full(shape)) : Mask::Full(shape), 1),
+        {16, 32});
+    for (const FloatType type : {FloatType::kFloat32, FloatType::kBFloat16}) {
+      std::mt19937_64 random(10);
+      Problem p = MakeProblem(random, {1, 1, 1, 16, 32, 4, 4}, type);
+      Fill(p.q.view, [] { return 1.0f; });
+      for (int64_t d = 0; d < 4; ++d) {
+        p.k.view.Set(0, 0, 7, d, -100);  // Its logit is so far below the others that exp gives 0.
+        p.v.view.Set(0, 0, 7, d, kInfinity);
+      }
+      SplashAttention(plan).Forward(p.inputs(), p.out.view);
+      for (int64_t q = 0; q < 16; ++q) {
+        for (int64_t d = 0; d < 4; ++d) EXPECT_TRUE(std::isfinite(p.out.view.At(0, 0, q, d)));
+      }
+    }
   }
 }
 

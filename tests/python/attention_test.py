@@ -190,11 +190,13 @@ def test_segment_ids_of_each_sequence(compat):
     (lambda q, k, v: (q, k[None], v), ValueError, "k of rank 2 or 3"),
     (lambda q, k, v: (q, k[[0, 1, 0]], v[[0, 1, 0]]), ValueError, "heads of k (3) to divide"),
     (lambda q, k, v: (q, k, v, (np.zeros(256), np.zeros(384))), ValueError,
-     "expected q segment ids to be integers [length], got float64 of shape (256,)"),
+     "expected q segment ids to be integers of shape (256,), got float64 of shape (256,)"),
     (lambda q, k, v: (q, k, v, (np.zeros(255, int), np.zeros(384, int))), ValueError,
-     "segment ids for 256 q positions, got 255"),
-    (lambda q, k, v: (q[None], k[None], v[None], (np.zeros((2, 256), int), np.zeros(384, int))), ValueError,
-     "expected q segment ids to be integers [length] or [1, length], got int64 of shape (2, 256)"),
+     "expected q segment ids to be integers of shape (256,), got int64 of shape (255,)"),
+    *((lambda q, k, v, shape=shape: (*(np.stack([x, x]) for x in (q, k, v)),
+                                     (np.zeros(256, int), np.zeros(shape, int))), ValueError,
+       f"expected kv segment ids to be integers of shape (384,) or (2, 384), got int64 of shape {shape}")
+      for shape in ((2, 192), (3, 384), (768,), (1, 384))),
     (lambda q, k, v: (q, k, v, None, np.zeros(3)), ValueError, "a sink for each of 4 heads, got 3"),
 ])
 def test_bad_input(change, error, text):

@@ -78,6 +78,33 @@ def test_a_peer_that_cannot(run, tmp_path):
     assert "jax.nn.dot_product_attention   [peers] AttributeError" in text
 
 
+@pytest.mark.parametrize("do", ["load", "run", "write"])
+def test_a_peer_that_dies(run, tmp_path, do):
+    change = ("source = source.replace('    def answer(self, request):', '    def answer(self, request):\\n"
+              f"        if request[\\\"do\\\"] == \\\"{do}\\\" and hasattr(self, \\\"again\\\"): os._exit(1)\\n"
+              f"        self.again = request[\\\"do\\\"] == \\\"{do}\\\" or hasattr(self, \\\"again\\\") or None\\n"
+              "        if self.again is None: del self.again')")
+    result = described(run(*SMALL, "causal()", "full()", *program(tmp_path, change)))
+    assert [row["seconds"] > 0 for row in result["masks"]] == [True, True]
+    assert result["masks"][1]["peers"][0]["problem"].startswith("[p")
+
+
+@pytest.mark.parametrize("answer, text", [
+    ("not json", "expected an answer, got 'not json'"), ("[1]", "expected an answer, got '[1]'"),
+    ('{"versions": {}}', "expected 'missing' in an answer"),
+    ('{"versions": 3, "missing": {}}', "expected 'versions' in an answer")])
+def test_answers_that_make_no_sense(run, tmp_path, answer, text):
+    done = run(*SMALL, *program(tmp_path, f"print({answer!r}, flush=True); source = 'input()'"))
+    assert done.returncode == 2 and "expected a Python for --python" in done.stderr and text in done.stderr
+
+
+def test_an_array_of_another_size(run, tmp_path):
+    change = "source = source.replace('.swapaxes(1, 2))\\n', '.swapaxes(1, 2)[:, :, 1:])\\n')"
+    change = change.replace("\\\\n", "\\n")
+    (row,) = described(run(*SMALL, "causal()", *program(tmp_path, change)), code=1)["masks"]
+    assert row["peers"][0]["problem"] == "not timed: expected 32768 numbers of its out, got 32640"
+
+
 def test_peers_that_are_not_there(run, tmp_path):
     change = "sys.modules['jax'] = None"
     done = run(*SMALL, "causal()", *program(tmp_path, change))
@@ -113,6 +140,19 @@ def test_names_in_a_group(run):
         assert done.returncode == 2 and text in done.stderr
 
 
+def processes_of(tmp_path):
+    """Those whose environment names that folder."""
+    found = []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{process}/environ", "rb") as environment:
+                if str(tmp_path).encode() in environment.read():
+                    found.append(process)
+        except OSError:
+            pass
+    return found
+
+
 def test_ctrl_c_leaves_nothing(run, tmp_path):
     (tmp_path / "temporary").mkdir()
     os.environ["TMPDIR"] = str(tmp_path / "temporary")
@@ -124,3 +164,4 @@ def test_ctrl_c_leaves_nothing(run, tmp_path):
         del os.environ["TMPDIR"]
     assert code == 130 and output == "" and seen.endswith("splashmask: interrupted\r\n")
     assert list((tmp_path / "temporary").iterdir()) == []
+    assert not processes_of(tmp_path)
