@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "splashmask/cli/bench_report.h"
 #include "splashmask/cli/commands.h"
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/peers.h"
@@ -70,11 +71,6 @@ Examples:
   splashmask bench attention 'causal() & local(511, 0)' --q-len 8192 --kv-heads 2 --backward
   splashmask bench attention 'causal()' --dtype bfloat16 --peers sdpa --python ~/torch/bin/python)";
 
-const std::vector<std::string> kPeerNames{"sdpa", "flex", "jax"};
-const std::map<std::string, std::string> kPeerTitles{{"sdpa", "torch SDPA"},
-                                                     {"flex", "torch FlexAttention"},
-                                                     {"jax", "jax.nn.dot_product_attention"}};
-
 // [batch, heads, length, dim] of its own.
 class OwnedTensor {
  public:
@@ -88,13 +84,6 @@ class OwnedTensor {
  private:
   std::vector<std::byte> bytes_;
   Tensor view_;
-};
-
-struct PeerResult {
-  std::string name, version;
-  std::string problem;  // Why there is no time; or nothing.
-  double difference = 0;
-  Timing timing;
 };
 
 // The block shape of every pass: what is asked for, or about 512.
@@ -115,7 +104,7 @@ Plan CompileMask(const Arguments& arguments, const std::string& text, ProgressBa
   options.fwd = BlockOf(arguments, shape);
   if (arguments.backward) options.dq = options.dkv = options.fwd;
   options.progress = bar.Step("compile");
-  return Compile(MultiHeadMask(ParseMask(text, shape, FileResolver()), arguments.heads), options);
+  return Compile(ParseMultiHeadMask(text, shape, arguments.heads, FileResolver()), options);
 }
 
 // One mask, computed by us and by every peer.
@@ -123,7 +112,7 @@ class Row {
  public:
   Row(const Arguments& arguments, const Plan& plan, ProgressBar& bar)
       : arguments_(arguments),
-        mask_(plan.mask.masks().front()),
+        mask_(plan.mask),
         bar_(bar),
         arrays_(plan, arguments.arrays, bar.Step("draw")),
         inputs_(arrays_.inputs()),
@@ -136,12 +125,18 @@ class Row {
         logsumexp_(static_cast<size_t>(inputs_.q.batch * inputs_.q.heads * inputs_.q.length)) {}
 
   void Run(Peers* peers) {
-    pairs_ = MaskCells(mask_).CountTrue(0, mask_.shape().q_len);
+    const Shape shape = mask_.shape();
+    const auto is_first = [&](const Mask& mask) { return mask == mask_.masks().front(); };
+    const bool is_one = std::ranges::all_of(mask_.masks(), is_first);
+    result_.mask = is_one ? ToString(mask_.masks().front()) : ToString(mask_);
+    result_.all_pairs = mask_.num_heads() * shape.q_len * shape.kv_len;
+    for (const Mask& mask : mask_.masks()) {
+      result_.visible_pairs += MaskCells(mask).CountTrue(0, shape.q_len);
+    }
     const double dims = static_cast<double>(inputs_.q.dim + inputs_.v.dim);
     const double of_gradients = static_cast<double>(3 * inputs_.q.dim + 2 * inputs_.v.dim);
-    const double heads = static_cast<double>(inputs_.q.batch * inputs_.q.heads);
-    ours_.flops =
-        2 * static_cast<double>(pairs_) * heads * (dims + (arguments_.backward ? of_gradients : 0));
+    result_.ours.flops = 2 * static_cast<double>(result_.visible_pairs * inputs_.q.batch) *
+                         (dims + (arguments_.backward ? of_gradients : 0));
     // Any numbers do for d_out: those of out.
     attention_.Forward(inputs_, d_out_.view(), logsumexp_, bar_.Step("forward"));
     Compute();
@@ -150,56 +145,14 @@ class Row {
     for (int i = 0; i < arguments_.repeat; ++i) {
       progress.ThrowIfStopped();
       progress.Report(static_cast<double>(i) / arguments_.repeat);
-      ours_.seconds.push_back(SecondsOf([&] { Compute(); }));
-      for (PeerResult& peer : peers_) {
+      result_.ours.seconds.push_back(SecondsOf([&] { Compute(); }));
+      for (PeerResult& peer : result_.peers) {
         Try(&peer, [&] { peer.timing.seconds.push_back(peers->SecondsOf(peer.name)); });
       }
     }
   }
 
-  std::string Describe(double peak) const {
-    const Shape shape = mask_.shape();
-    std::string text =
-        fmt::format("{}\n  {:<30} {:>10} {:7.1f} GFLOP/s {:5.1f} % of the peak, {} of the pairs\n",
-                    ShortMaskText(ToString(mask_)), "splashmask", Duration(ours_.median()),
-                    ours_.rate() / 1e9, 100 * ours_.rate() / peak,
-                    Percent(static_cast<double>(pairs_) / static_cast<double>(shape.q_len) /
-                            static_cast<double>(shape.kv_len)));
-    for (const PeerResult& peer : peers_) {
-      const std::string title = kPeerTitles.at(peer.name);
-      if (peer.problem.empty()) {
-        text += fmt::format("  {:<30} {:>10} {:7.2f} times as long; differs by {:.1e}\n", title,
-                            Duration(peer.timing.median()), peer.timing.median() / ours_.median(),
-                            peer.difference);
-      } else {
-        text += fmt::format("  {:<30} {}\n", title, peer.problem);
-      }
-    }
-    return text;
-  }
-
-  json::object DescribeJson(double peak) const {
-    json::array peers;
-    for (const PeerResult& peer : peers_) {
-      const bool is_timed = peer.problem.empty();
-      peers.push_back(json::object{
-          {"name", peer.name},
-          {"version", peer.version},
-          {"seconds", is_timed ? json::value(peer.timing.median()) : json::value(nullptr)},
-          {"ratio",
-           is_timed ? json::value(peer.timing.median() / ours_.median()) : json::value(nullptr)},
-          {"difference", is_timed ? json::value(peer.difference) : json::value(nullptr)},
-          {"problem", is_timed ? json::value(nullptr) : json::value(peer.problem)}});
-    }
-    return {{"mask", ToString(mask_)},
-            {"visible_pairs", pairs_},
-            {"seconds", ours_.median()},
-            {"gflops", ours_.rate() / 1e9},
-            {"share_of_peak", ours_.rate() / peak},
-            {"peers", peers}};
-  }
-
-  bool HasMismatch() const { return has_mismatch_; }
+  MaskResult result() const { return result_; }
   std::string DescribeArrays() const { return arrays_.Describe(); }
   const AttentionInputs& inputs() const { return inputs_; }
   std::string dtype() const { return arrays_.dtype(); }
@@ -228,7 +181,7 @@ class Row {
     bool is_loaded = false;
     for (const auto& [name, version] : peers.versions()) {
       bar_.Step(name).Report(0);
-      PeerResult& peer = peers_.emplace_back(PeerResult{name, version, {}, 0, {}});
+      PeerResult& peer = result_.peers.emplace_back(PeerResult{name, version, {}, 0, {}});
       Try(&peer, [&] {
         if (!is_loaded) peers.Load({mask_, inputs_, d_out_.view(), arguments_.backward});
         is_loaded = true;
@@ -247,7 +200,7 @@ class Row {
                              .view();
     const int64_t size = ours.batch * ours.heads * ours.length * ours.dim;
     if (std::ssize(theirs) != size) {
-      has_mismatch_ = true;
+      result_.has_mismatch = true;
       peer->problem = fmt::format("not timed: expected {} numbers of its {}, got {}", size, what,
                                   theirs.size());
       return;
@@ -277,31 +230,30 @@ class Row {
       peer->difference = std::max(peer->difference, difference);
       return;
     }
-    has_mismatch_ = true;
+    result_.has_mismatch = true;
     peer->problem = fmt::format("not timed: its {} differs from ours by {:.1e}", what, difference);
   }
 
   const Arguments& arguments_;
-  const Mask mask_;
+  const MultiHeadMask mask_;
   ProgressBar& bar_;
   const RunArrays arrays_;
   const AttentionInputs inputs_;
   const SplashAttention attention_;
   OwnedTensor out_, dq_, dk_, dv_, d_out_;
   std::vector<float> logsumexp_;
-  int64_t pairs_ = 0;  // Of one head.
-  Timing ours_;
-  std::vector<PeerResult> peers_;
-  bool has_mismatch_ = false;
+  MaskResult result_;
 };
 
 // None when nobody can be asked; a note says why.
 std::unique_ptr<Peers> StartPeers(const Arguments& arguments, int threads,
                                   const std::atomic<bool>& stop,
                                   std::map<std::string, std::string>* missing) {
-  std::vector<std::string> names = arguments.peers.empty() ? kPeerNames : arguments.peers;
-  std::erase(names, "none");
-  if (names.empty()) return nullptr;
+  std::vector<std::string> names = arguments.peers.empty() ? PeerNames() : arguments.peers;
+  if (std::ranges::find(names, "none") != names.end()) {
+    if (names.size() == 1) return nullptr;
+    throw Error(ErrorCode::kInvalidArgument, "[arguments] expected --peers none alone");
+  }
   try {
     auto peers =
         std::make_unique<Peers>(arguments.python.value_or("python3"), names, threads, stop);
@@ -331,46 +283,50 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   const std::unique_ptr<Peers> peers = StartPeers(arguments, threads, stop, &missing);
   for (const auto& [name, reason] : missing) {
     bar.Wipe();
-    WriteStderr(fmt::format("{} is left out: {}\n", kPeerTitles.at(name), reason));
+    WriteStderr(fmt::format("{} is left out: {}\n", PeerTitle(name), reason));
   }
-  const double peak = MeasureFmaPeak(threads);
-  std::string text;
-  json::array rows;
-  bool has_mismatch = false;
+  double peak = 0;  // The best that was seen before and after any of them.
+  std::string arrays;
   json::object described;
+  std::vector<MaskResult> results;
   for (const Plan& plan : plans) {
+    peak = std::max(peak, MeasureFmaPeak(threads));
     Row row(arguments, plan, bar);
     row.Run(peers.get());
-    if (rows.empty()) {
-      const AttentionInputs& in = row.inputs();
-      text = fmt::format("{}, {} thread{}, {}, peak {:.1f} GFLOP/s in float32 multiply-adds\n",
-                         row.DescribeArrays(), threads, threads == 1 ? "" : "s", SimdTarget(),
-                         peak / 1e9);
-      described = {{"batch", in.q.batch},
-                   {"heads", in.q.heads},
-                   {"kv_heads", in.k.heads},
-                   {"q_len", in.q.length},
-                   {"kv_len", in.k.length},
-                   {"head_dim", in.q.dim},
-                   {"head_dim_v", in.v.dim},
-                   {"dtype", row.dtype()},
-                   {"block_q", plan.fwd->block.q},
-                   {"block_kv", plan.fwd->block.kv},
-                   {"backward", arguments.backward},
-                   {"threads", threads},
-                   {"simd_target", SimdTarget()},
-                   {"peak_gflops", peak / 1e9}};
-    }
-    text += row.Describe(peak);
-    rows.push_back(row.DescribeJson(peak));
-    has_mismatch |= row.HasMismatch();
+    results.push_back(row.result());
+    const AttentionInputs& in = row.inputs();
+    arrays = row.DescribeArrays();
+    described = {{"batch", in.q.batch},
+                 {"heads", in.q.heads},
+                 {"kv_heads", in.k.heads},
+                 {"q_len", in.q.length},
+                 {"kv_len", in.k.length},
+                 {"head_dim", in.q.dim},
+                 {"head_dim_v", in.v.dim},
+                 {"dtype", row.dtype()},
+                 {"block_q", plan.fwd->block.q},
+                 {"block_kv", plan.fwd->block.kv},
+                 {"backward", arguments.backward},
+                 {"threads", threads},
+                 {"simd_target", SimdTarget()}};
   }
+  peak = std::max(peak, MeasureFmaPeak(threads));
   bar.Wipe();
-  described["masks"] = rows;
+  std::string text =
+      fmt::format("{}, {} thread{}, {}, peak {:.1f} GFLOP/s in float32 multiply-adds\n", arrays,
+                  threads, threads == 1 ? "" : "s", SimdTarget(), peak / 1e9);
+  json::array masks_json;
   json::object left_out;
+  for (const MaskResult& result : results) {
+    text += result.Describe(peak);
+    masks_json.push_back(result.DescribeJson(peak));
+  }
   for (const auto& [name, reason] : missing) left_out[name] = reason;
+  described["peak_gflops"] = peak / 1e9;
+  described["masks"] = masks_json;
   described["missing"] = left_out;
   WriteStdout(arguments.json ? ToLine(described) : text);
+  const bool has_mismatch = std::ranges::any_of(results, &MaskResult::has_mismatch);
   return has_mismatch ? kAnswerIsNo : kDone;
 }
 
@@ -396,7 +352,7 @@ void AddBenchAttention(CommandLine& line) {
   syntax.Integer("--block-q", a.block_q, "Block shape of every pass (default: about 512)");
   syntax.Integer("--block-kv", a.block_kv, "Likewise");
   syntax.Flag("--backward", a.backward, "With the gradients of q, k and v");
-  std::vector<std::string> choices = kPeerNames;
+  std::vector<std::string> choices = PeerNames();
   choices.emplace_back("none");
   syntax.Choices("--peers", "LIST", a.peers, choices, "Of sdpa,flex,jax; or none (default: all)");
   syntax.Text("--python", "PROGRAM", a.python, "The Python that imports them (default: python3)");

@@ -77,7 +77,13 @@ void CommandSyntax::Positional(const std::string& name, std::string& value,
 
 void CommandSyntax::Positionals(const std::string& name, std::vector<std::string>& values,
                                 const std::string& help) {
-  app_.add_option(name, values, help)->type_name("");
+  // CLI11 itself would take [a, b] apart.
+  app_.add_option(name, help)->expected(0)->type_name("...");
+  app_.allow_extras()->parse_complete_callback([this_app = &app_, &values] {
+    values = this_app->remaining();
+    const auto is_option = [](const std::string& word) { return word.starts_with("-"); };
+    if (std::ranges::any_of(values, is_option)) throw CLI::ExtrasError(values);
+  });
 }
 
 void CommandSyntax::Text(const std::string& name, const std::string& type,
@@ -158,7 +164,8 @@ CommandSyntax CommandLine::Add(const std::string& name, const std::string& help,
 }
 
 void CommandLine::AddGroup(const std::string& name, const std::string& help) {
-  impl_->app.add_subcommand(name, help)->require_subcommand(1);
+  CLI::App* const group = impl_->app.add_subcommand(name, help)->require_subcommand(1);
+  group->footer("Each of them has its own --help.");
 }
 
 CommandLine::Request CommandLine::Parse(int argc, const char* const* argv) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -60,9 +61,11 @@ const char* KindOf(const Mask& mask) {
 
 }  // namespace
 
-TemporaryFolder::TemporaryFolder()
-    : path_(std::filesystem::temp_directory_path() / "splashmask-XXXXXX") {
-  std::string name = path_.string();
+TemporaryFolder::TemporaryFolder() {
+  std::error_code error;
+  const std::filesystem::path parent = std::filesystem::temp_directory_path(error);
+  if (error) Fail("cannot find a folder for temporary files: TMPDIR has to name one");
+  std::string name = (parent / "splashmask-XXXXXX").string();
   if (mkdtemp(name.data()) == nullptr) {
     Fail(fmt::format("cannot make the folder {}: {}", name, std::strerror(errno)));
   }
@@ -91,17 +94,20 @@ void Peers::Load(const PeerCase& of) {
     files.push_back(json::array{WriteFile(name, Floats(tensor)), ShapeOf(tensor)});
   }
   const Shape shape = of.mask.shape();
+  std::span<const Mask> masks = of.mask.masks();
+  const bool is_one = std::ranges::all_of(masks, [&](const Mask& m) { return m == masks[0]; });
+  if (is_one) masks = masks.first(1);
   // Peers make floats of the cells.
-  const bool has_cells =
-      FitsInMemory(static_cast<ByteCount>(shape.q_len) * static_cast<ByteCount>(shape.kv_len) * 16);
+  const bool has_cells = FitsInMemory(static_cast<ByteCount>(shape.q_len) *
+                                      static_cast<ByteCount>(shape.kv_len) * masks.size() * 16);
   Ask({{"do", "load"},
        {"folder", folder_.path().string()},
        {"dtype", of.inputs.q.type == FloatType::kBFloat16 ? "bfloat16" : "float32"},
-       {"mask", ToString(of.mask)},
-       {"kind", KindOf(of.mask)},
+       {"mask", is_one ? ToString(masks[0]) : ""},
+       {"kind", is_one ? KindOf(masks[0]) : "other"},
        {"backward", of.backward},
        {"arrays", files},
-       {"cells", has_cells ? json::value(WriteCells(of.mask)) : json::value(nullptr)}});
+       {"cells", has_cells ? json::value(WriteCells(masks)) : json::value(nullptr)}});
 }
 
 std::map<std::string, std::vector<float>> Peers::Compute(const std::string& peer) {
@@ -143,15 +149,19 @@ std::string Peers::WriteFile(const std::string& name, const std::vector<float>& 
   return path;
 }
 
-std::string Peers::WriteCells(const Mask& mask) const {
+std::string Peers::WriteCells(std::span<const Mask> masks) const {
   const std::string path = (folder_.path() / "cells.bin").string();
   std::ofstream out(path, std::ios::binary);
-  const MaskCells cells(mask);
-  const auto [q_len, kv_len] = mask.shape();
+  const auto [q_len, kv_len] = masks[0].shape();
   std::vector<std::byte> row(static_cast<size_t>(kv_len));
-  for (int64_t q = 0; q < q_len; ++q) {
-    cells.Read(q, q + 1, 0, kv_len, row.data());
-    out.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size()));
+  for (const Mask& mask : masks) {
+    const MaskCells cells(mask);
+    for (int64_t q = 0; q < q_len; ++q) {
+      if (stop_) throw Error(ErrorCode::kCancelled, "[peers] stopped");
+      cells.Read(q, q + 1, 0, kv_len, row.data());
+      out.write(reinterpret_cast<const char*>(row.data()),
+                static_cast<std::streamsize>(row.size()));
+    }
   }
   if (!out.flush()) Fail("cannot write " + path);
   return path;

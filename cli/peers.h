@@ -9,18 +9,19 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "splashmask/cli/child_process.h"
 #include "splashmask/kernels/attention_inputs.h"
-#include "splashmask/masks/mask.h"
+#include "splashmask/masks/multi_head_mask.h"
 
 namespace splashmask::cli {
 
 /// What peers compute: q, k and v are [batch, heads, length, dim].
 struct PeerCase {
-  const Mask& mask;
+  const MultiHeadMask& mask;
   const AttentionInputs& inputs;
   const ConstTensor& d_out;
   bool backward = false;  ///< Also the gradients of sum(out * d_out).
@@ -61,7 +62,7 @@ class Peers {
  private:
   boost::json::object Ask(const boost::json::object& request);
   std::string WriteFile(const std::string& name, const std::vector<float>& numbers) const;
-  std::string WriteCells(const Mask& mask) const;
+  std::string WriteCells(std::span<const Mask> masks) const;
 
   const std::atomic<bool>& stop_;
   const TemporaryFolder folder_;  // Goes when Python, which writes there, is gone.

@@ -79,9 +79,9 @@ class Case:
                        for file, shape in request["arrays"]]  # q, k, v, do
         self.is_shared = self.arrays[0].shape[1] != self.arrays[1].shape[1]
         self.shape = self.arrays[0].shape[2], self.arrays[1].shape[2]
-        self.cells = None
+        self.cells = None  # [1 or heads, q_len, kv_len]
         if request["cells"] is not None:
-            self.cells = np.fromfile(request["cells"], np.uint8).reshape(self.shape) != 0
+            self.cells = np.fromfile(request["cells"], np.uint8).reshape(-1, *self.shape) != 0
 
     def predicate(self):
         try:
@@ -129,7 +129,7 @@ class Sdpa(Torch):
         if case.kind == "causal":
             mask = {"is_causal": True}
         elif case.kind != "full":
-            mask = {"attn_mask": self.torch.from_numpy(case.need_cells())}
+            mask = {"attn_mask": self.torch.from_numpy(case.need_cells())[None]}
         return functools.partial(self.torch.nn.functional.scaled_dot_product_attention, scale=1.0,
                                  enable_gqa=case.is_shared, **mask)
 
@@ -140,13 +140,17 @@ class Flex(Torch):
     def make(self, case):
         from torch.nn.attention.flex_attention import create_block_mask, flex_attention
         predicate = case.predicate()
-        if predicate is None:
+        heads = None
+        if predicate is not None:
+            def visible(b, h, q, kv):
+                return predicate(q, kv)
+        else:
             cells = self.torch.from_numpy(case.need_cells())
+            heads = len(cells) if len(cells) > 1 else None
 
-            def predicate(q, kv):
-                return cells[q, kv]
-        block_mask = create_block_mask(lambda b, h, q, kv: predicate(q, kv), None, None, *case.shape,
-                                       device="cpu")
+            def visible(b, h, q, kv):
+                return cells[h if heads else 0, q, kv]
+        block_mask = create_block_mask(visible, None, heads, *case.shape, device="cpu")
         return functools.partial(self.torch.compile(flex_attention), block_mask=block_mask, scale=1.0,
                                  enable_gqa=case.is_shared)
 
@@ -168,7 +172,7 @@ class Jax:
         if case.kind == "causal":
             mask = {"is_causal": True}
         elif case.kind != "full":
-            mask = {"mask": jnp.asarray(case.need_cells())[None, None]}
+            mask = {"mask": jnp.asarray(case.need_cells())[None]}
         attend = functools.partial(self.jax.nn.dot_product_attention, scale=1.0, **mask)
 
         def gradients(q, k, v):
@@ -210,7 +214,7 @@ class Session:
         for name in request["peers"]:
             try:
                 self.peers[name] = PEERS[name](request["threads"])
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.missing[name] = f"{type(error).__name__}: {error}"
 
     def answer(self, request):
@@ -250,7 +254,7 @@ def main():
         try:
             reply(session.answer(json.loads(line)))
         except Exception as error:
-            reply({"error": f"{type(error).__name__}: {error}".splitlines()[0]})
+            reply({"error": f"{type(error).__name__}: {error}"[:4000]})
 
 
 if __name__ == "__main__":

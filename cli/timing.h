@@ -25,6 +25,11 @@ struct Timing {
     return sorted[sorted.size() / 2];
   }
   double rate() const { return flops / median(); }
+  /// Half of what lies between the quickest and the slowest, as a share of the median.
+  double spread() const {
+    const auto [least, most] = std::ranges::minmax(seconds);
+    return (most - least) / 2 / median();
+  }
 };
 
 }  // namespace splashmask::cli

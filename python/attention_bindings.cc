@@ -90,6 +90,22 @@ void Backward(const SplashAttention& attention, const Floats& q, const Floats& k
   });
 }
 
+// The bits of a bfloat16 array, which NumPy's DLPack does not know, where they are.
+nb::ndarray<nb::numpy, uint16_t> BFloat16Bits(const nb::object& owner) {
+  const auto array = nb::cast<nb::ndarray<nb::device::cpu>>(owner);
+  constexpr auto kBfloat = static_cast<uint8_t>(nb::dlpack::dtype_code::Bfloat);
+  if (array.dtype().code != kBfloat || array.dtype().bits != 16) {
+    throw nb::type_error("expected bfloat16");
+  }
+  std::vector<size_t> shape;
+  std::vector<int64_t> strides;
+  for (size_t i = 0; i < array.ndim(); ++i) {
+    shape.push_back(array.shape(i));
+    strides.push_back(array.stride(i));
+  }
+  return {array.data(), shape.size(), shape.data(), owner, strides.data()};
+}
+
 // Each shard's (kernel_name, grid, (steps, skipped, partial, full), operands), an operand being (name, block,
 // block_bytes, is_output, copies).
 nb::list Trace(const PlanObject& plan, const std::string& pass_name, int64_t kv_heads,
@@ -122,6 +138,8 @@ nb::list Trace(const PlanObject& plan, const std::string& pass_name, int64_t kv_
 }  // namespace
 
 void BindAttention(nb::module_& m) {
+  m.def("bfloat16_bits", &BFloat16Bits, nb::arg("array"),
+        "uint16 of an array that hands its memory over by DLPack. Raises TypeError for other dtypes.");
   m.def("trace", &Trace, nb::arg("plan"), nb::arg("pass"), nb::arg("kv_heads"), nb::arg("head_dim"),
         nb::arg("head_dim_v"), nb::arg("is_bfloat16"), nb::arg("has_segment_ids"),
         nb::arg("has_sinks"), nb::arg("save_residuals"), nb::arg("block_kv_compute"));

@@ -3,20 +3,28 @@
 // What vmap puts in front of the operands' axes is computed here: the innermost axis as the batch
 // of one call, unless the tables differ along it, and the others one after the other.
 
+#include <fmt/format.h>
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "splashmask/kernels/attention.h"
+#include "splashmask/masks/custom_function.h"
 #include "splashmask/masks/error.h"
+#include "splashmask/masks/node.h"
 #include "splashmask/masks/parse.h"
 #include "splashmask/python/ffi_operands.h"
 #include "splashmask/python/mask_object.h"
@@ -29,6 +37,39 @@ namespace nb = nanobind;
 
 // What a call consists of; the same bits in jax_cpu.py.
 enum : int64_t { kHasSegmentIds = 1, kHasSinks = 2 };
+
+// Functions of users' own, which calls name by number. They stay: a compiled call may come at any
+// time.
+class OwnFunctions {
+ public:
+  static constexpr std::string_view kPrefix = "function:";
+
+  std::string Add(std::shared_ptr<const CustomFunction> function) {
+    const std::lock_guard lock(adding_);
+    functions_.push_back(std::move(function));
+    return fmt::format("{}{}", kPrefix, functions_.size() - 1);
+  }
+  std::shared_ptr<const CustomFunction> Find(std::string_view name) {
+    const std::lock_guard lock(adding_);
+    size_t number = 0;
+    const char* const begin = name.data() + kPrefix.size();
+    const char* const end = name.data() + name.size();
+    const auto [last, error] = std::from_chars(begin, end, number);
+    if (error != std::errc() || last != end || number >= functions_.size()) {
+      RefuseOperand(fmt::format("a function of this process, got {}", name));
+    }
+    return functions_[number];
+  }
+
+ private:
+  std::mutex adding_;
+  std::vector<std::shared_ptr<const CustomFunction>> functions_;
+};
+
+OwnFunctions& Functions() {
+  static auto* const functions = new OwnFunctions;  // Never destroyed: Python may be gone by then.
+  return *functions;
+}
 
 // How the axes in front are walked.
 class Batches {
@@ -117,7 +158,9 @@ class InputOperands {
 
   std::optional<Mask> ReadFunction(std::string_view text) const {
     if (text.empty()) return std::nullopt;
-    return ParseMask(text, {q_.shape()[1], k_.shape()[1]});
+    const Shape shape{q_.shape()[1], k_.shape()[1]};
+    if (!text.starts_with(OwnFunctions::kPrefix)) return ParseMask(text, shape);
+    return Mask::Custom(shape, Functions().Find(text));
   }
 
  private:
@@ -303,6 +346,12 @@ void BindFfiHandlers(nb::module_& m) {
         return targets;
       },
       "Custom calls of XLA by name, for jax.ffi.register_ffi_target.");
+  m.def(
+      "ffi_function",
+      [](const MaskObject& mask) {
+        return Functions().Add(std::get<node::Custom>(mask.mask().node().expr).function);
+      },
+      nb::arg("mask"), "Keeps a custom mask's function; returns what stands for it in a call.");
 }
 
 }  // namespace splashmask::python

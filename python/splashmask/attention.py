@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .errors import ArgumentTypeError, invalid
-from .plan import Plan
+from .plan import Plan, check_plan
 from .process import check_count
 
 if TYPE_CHECKING:
@@ -23,15 +24,35 @@ DEFAULT_MASK_VALUE = -0.7 * 3.4028234663852886e38
 def _array(name: str, value: Any) -> np.ndarray:
     """`value` without a copy: a NumPy array, or anything that DLPack or the buffer protocol hands
     over."""
-    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
-        try:
-            value = np.from_dlpack(value)
-        except (BufferError, RuntimeError, TypeError):
-            pass  # For example bfloat16, which NumPy's DLPack does not know.
-    array = np.asarray(value)
-    if array.dtype.name not in ("float32", "bfloat16"):
+    try:
+        array = _as_numpy(value)
+    except Exception as error:  # Whatever a library says of what it does not hand over.
+        raise ArgumentTypeError(f"[attention] cannot read {name}: {error}") from error
+    if array.dtype.name not in ("float32", "bfloat16") or not array.dtype.isnative:
         raise ArgumentTypeError(
             f"[attention] expected {name} of float32 or bfloat16, got {array.dtype}")
+    return array
+
+
+def _as_numpy(value: Any) -> np.ndarray:
+    if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):
+        return np.asarray(value)
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError, TypeError):
+        pass
+    try:
+        bits = _core.bfloat16_bits(value)
+    except (RuntimeError, TypeError):
+        return np.asarray(value)
+    import ml_dtypes
+    return bits.view(ml_dtypes.bfloat16)
+
+
+def _writable(name: str, value: Any) -> np.ndarray:
+    array = _array(name, value)
+    if not array.flags.writeable:
+        raise invalid(f"[attention] expected {name} that can be written, got a read-only array")
     return array
 
 
@@ -66,6 +87,16 @@ def _pair_of_ids(segment_ids: Any, batch: int | None, lengths: tuple[int, int]
                  for side, ids, length in zip(("q", "kv"), segment_ids, lengths))
 
 
+def _check_compute(name: str, block: int | None, compat: str | None) -> int:
+    if block is None:
+        return 0
+    if compat is None:
+        raise invalid(f"[attention] expected {name} beside compat='jax' alone")
+    if check_count(name, block) < 1:
+        raise invalid(f"[attention] expected {name} to be at least 1, got {block}")
+    return block
+
+
 class SplashAttention:
     """Attention over one plan: out = softmax(q k^T) v over the pairs that its tables let through. q is
     not scaled; sums are in float32.
@@ -82,7 +113,8 @@ class SplashAttention:
         whole block.
 
     Raises:
-      Error: a plan without fwd, a soft cap that is not positive, compute blocks that do not divide.
+      Error: a plan with neither fwd nor the passes of `backward`, a soft cap that is not positive,
+        compute blocks that do not divide.
     """
 
     def __init__(self, plan: Plan, *, attn_logits_soft_cap: float | None = None, threads: int = 0,
@@ -90,12 +122,18 @@ class SplashAttention:
                  block_kv_compute: int | None = None, block_kv_dkv_compute: int | None = None):
         if compat not in (None, "jax"):
             raise invalid(f"[attention] expected compat to be 'jax' or None, got {compat!r}")
-        compute = [0 if block is None else check_count(name, block)
+        check_plan("attention", plan)
+        compute = [_check_compute(name, block, compat)
                    for name, block in (("block_kv_compute", block_kv_compute),
                                        ("block_kv_dkv_compute", block_kv_dkv_compute))]
+        if check_count("threads", threads, bits=32) < 0:
+            raise invalid(f"[attention] expected threads to be at least 0, got {threads}")
+        if attn_logits_soft_cap is not None and not isinstance(attn_logits_soft_cap, numbers.Real):
+            raise invalid("[attention] expected attn_logits_soft_cap to be a positive number, got "
+                          f"{attn_logits_soft_cap!r}")
         self.plan = plan
         self._core = _core.Attention(
-            plan._core, attn_logits_soft_cap, check_count("threads", threads, bits=32),
+            plan._core, attn_logits_soft_cap, int(threads),
             (float(mask_value), *compute) if compat else None)
 
     def __call__(self, q: Any, k: Any, v: Any, segment_ids: Any = None, sinks: Any = None, *,
@@ -126,7 +164,7 @@ class SplashAttention:
             raise invalid(f"[attention] expected out of shape {inputs.out_shape}, got "
                           f"{getattr(out, 'shape', out)!r}")
         logsumexp = np.empty(inputs.out_shape[:-1], np.float32) if save_residuals else None
-        self._core.forward(*inputs.arrays, _ranked("out", _array("out", out), (3, 4)),
+        self._core.forward(*inputs.arrays, _ranked("out", _writable("out", out), (3, 4)),
                            None if logsumexp is None else logsumexp.reshape(-1), *inputs.extra)
         return (out, logsumexp) if save_residuals else out
 

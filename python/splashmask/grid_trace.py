@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from . import _core
 from .errors import invalid
-from .plan import Plan
+from .plan import Plan, check_plan
 from .process import check_count
 
 
@@ -72,6 +72,9 @@ def trace(plan: Plan, pass_name: str = "fwd", *, kv_heads: int = 1, head_dim: in
     Raises:
       Error: a plan without the pass, kv_heads that do not divide its heads.
     """
+    check_plan("trace", plan)
+    if not isinstance(pass_name, str):
+        raise invalid(f"[trace] expected a pass fwd, dq or dkv, got {pass_name!r}")
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     if name not in ("float32", "bfloat16"):
         raise invalid(f"[trace] expected dtype float32 or bfloat16, got {name}")

@@ -17,6 +17,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 from . import _core
 from .errors import ArgumentTypeError, invalid
 from .mask_function import MaskFunction
+from .masks import custom_expr
 
 # A build without jaxlib's headers has none, and leaves every platform to JAX's kernel.
 IS_BUILT = hasattr(_core, "ffi_targets")
@@ -34,13 +35,32 @@ class Options(NamedTuple):
     mask_value: float
     attn_logits_soft_cap: float | None
     residual_checkpoint_name: str | None
-    mask_function: MaskFunction | None
+    mask_function: Any  # Ours, a user's own, or None.
+
+
+_own_functions: dict[Any, str | None] = {}  # What stands for a user's function in a call.
+
+
+def _name_of(function: Any) -> str | None:
+    """None for one that does not answer NumPy arrays with NumPy: JAX's answers cannot be waited for
+    inside a computation of JAX's."""
+    if function not in _own_functions:
+        ids = np.arange(2, dtype=np.int32)
+        try:
+            answer = function(ids[:, None], ids[None, :])
+        except Exception:
+            answer = None
+        _own_functions[function] = _core.ffi_function(custom_expr(
+            (1, 1), function, None, function, computable=True)) if isinstance(
+                answer, (bool, np.bool_, np.ndarray)) else None
+    return _own_functions[function]
 
 
 def can_run(mask_function: Any) -> bool:
-    """Whether the CPU can compute that mask function: one of ours, or none."""
-    return IS_BUILT and (mask_function is None or (
-        isinstance(mask_function, MaskFunction) and not mask_function._expr.state()[1]))
+    """Whether the CPU can compute that mask function: none, one of ours, or a user's in NumPy."""
+    if not IS_BUILT or mask_function is None or isinstance(mask_function, MaskFunction):
+        return IS_BUILT
+    return _name_of(mask_function) is not None
 
 
 # ---- The custom calls. Bits and the order of operands are those of ffi_handlers.cc.
@@ -53,8 +73,10 @@ def _tables(info: _info.MaskInfo) -> tuple[list, int]:
 
 
 def _shared(options: Options) -> dict:
-    return dict(soft_cap=np.float32(options.attn_logits_soft_cap or 0),
-                mask_function="" if options.mask_function is None else str(options.mask_function))
+    function = options.mask_function
+    if function is not None:
+        function = str(function) if isinstance(function, MaskFunction) else _name_of(function)
+    return dict(soft_cap=np.float32(options.attn_logits_soft_cap or 0), mask_function=function or "")
 
 
 def _like(x: Any, shape: tuple[int, ...] | None = None, dtype: Any = None) -> jax.ShapeDtypeStruct:
@@ -65,7 +87,8 @@ def _ids(segment_ids: Any) -> list:
     """int32, which the kernel compares; wider ones would wrap."""
     for x in () if segment_ids is None else segment_ids:
         if not jnp.issubdtype(x.dtype, jnp.integer) or x.dtype.itemsize > 4:
-            raise ArgumentTypeError(f"[jax] expected segment ids of at most 32 bits, got {x.dtype}")
+            raise ArgumentTypeError("[jax] expected segment ids to be integers of at most 32 bits, got "
+                                    f"{x.dtype}: .astype(jnp.int32) makes them")
     return [] if segment_ids is None else [x.astype(jnp.int32) for x in segment_ids]
 
 
@@ -151,10 +174,24 @@ def _backward_of_jax(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsum
 # ---- Both.
 
 
+def _by_platform(of_cpu: Any, of_tpu: Any, *operands: Any, options: Options):
+    """What the platform that is lowered for wants. There are no derivatives of it."""
+
+    @jax.custom_jvp
+    def call(*operands):
+        return jax.lax.platform_dependent(*operands, cpu=partial(of_cpu, options=options),
+                                          default=partial(of_tpu, options=options))
+
+    @call.defjvp
+    def _(primals, tangents):
+        raise NotImplementedError("Higher-order AD not supported")
+
+    return call(*operands)
+
+
 def _run_forward(info, q, k, v, segment_ids, sinks, options: Options):
-    out, logsumexp = jax.lax.platform_dependent(
-        info, q, k, v, segment_ids, sinks, cpu=partial(_forward, options=options),
-        default=partial(_forward_of_jax, options=options))
+    out, logsumexp = _by_platform(_forward, _forward_of_jax, info, q, k, v, segment_ids, sinks,
+                                  options=options)
     if name := options.residual_checkpoint_name:
         out, logsumexp = checkpoint_name(out, name), checkpoint_name(logsumexp, name)
     return out, logsumexp
@@ -177,9 +214,7 @@ def _attention_fwd(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks, opt
 def _attention_bwd(options: Options, residuals, do):
     if not options.block_sizes.has_backward_blocks:
         raise ValueError("Need to specify backward blocks.")
-    dq, dk, dv, d_sinks = jax.lax.platform_dependent(
-        *residuals, do, cpu=partial(_backward, options=options),
-        default=partial(_backward_of_jax, options=options))
+    dq, dk, dv, d_sinks = _by_platform(_backward, _backward_of_jax, *residuals, do, options=options)
     return None, None, None, dq, dk, dv, None, d_sinks
 
 
@@ -225,6 +260,10 @@ class SplashAttentionKernel(_kernel.SplashAttentionKernel):
 
     def __call__(self, *args: Any, **kwargs: Any):
         options = {name: value for name, value in self.kwargs.items() if name != "interpret"}
+        for name, x in zip("qkv", args):
+            if getattr(x, "dtype", None) not in (jnp.float32, jnp.bfloat16, jnp.float16):
+                raise ArgumentTypeError(f"[kernel] expected {name} of float32, bfloat16 or float16, got "
+                                        f"{getattr(x, 'dtype', type(x).__name__)}")
         if any(map(_varies, args[:3])):
             raise invalid("[kernel] expected jax.shard_map with check_vma=False, as JAX's kernel does")
         sparsity = "static" if self.fwd_mask_info.is_dynamic_mask is None else "dynamic"

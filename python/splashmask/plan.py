@@ -195,6 +195,13 @@ def _compile(mask: MultiHeadMask, blocks: dict[str, tuple[int, int]], options: d
     return _core.compile([head._expr for head in mask.masks], **blocks, **options, threads=threads)
 
 
+def check_plan(operation: str, plan: Any) -> None:
+    """Throws unless it is a Plan."""
+    if not isinstance(plan, Plan):
+        raise ArgumentTypeError(f"[{operation}] expected a Plan, which compile(mask) makes and load(path) "
+                                f"reads, got {type(plan).__name__}")
+
+
 def check_passes(passes: Any, known: tuple[str, ...]) -> tuple[str, ...]:
     names = () if isinstance(passes, str) or not isinstance(passes, Iterable) else tuple(passes)
     if not names or any(name not in known for name in names):

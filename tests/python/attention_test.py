@@ -206,6 +206,60 @@ def test_bad_input(change, error, text):
     assert text in str(caught.value) and isinstance(caught.value, sm.Error)
 
 
+def test_what_is_no_plan_or_option():
+    plan = compiled(MASKS["causal"])
+    for make, text in [
+            (lambda: sm.SplashAttention(MASKS["causal"]), "expected a Plan, which compile(mask) makes and"),
+            (lambda: sm.SplashAttention("plan.h5"), "got str"),
+            (lambda: sm.trace(MASKS["causal"]), "[trace] expected a Plan"),
+            (lambda: sm.trace(plan, None), "expected a pass fwd, dq or dkv, got None"),
+            (lambda: sm.SplashAttention(plan, threads=-1), "threads to be at least 0, got -1"),
+            (lambda: sm.SplashAttention(plan, attn_logits_soft_cap="5"), "a positive number, got '5'"),
+            (lambda: sm.SplashAttention(plan, block_kv_compute=64), "beside compat='jax' alone"),
+            (lambda: sm.SplashAttention(plan, compat="jax", block_kv_compute=0), "at least 1, got 0")]:
+        with pytest.raises(sm.Error) as caught:
+            make()
+        assert text in str(caught.value)
+
+
+class Foreign:
+    """An array of another library: DLPack, and nothing else."""
+
+    def __init__(self, array):
+        self.array = array
+        self.__dlpack_device__ = array.__dlpack_device__
+
+    def __dlpack__(self, *args, **options):
+        return self.array.__dlpack__(*args, **options)
+
+
+def test_bfloat16_of_other_libraries():
+    attention = sm.SplashAttention(compiled(MASKS["causal"]))
+    q, k, v = (jnp.asarray(x, jnp.bfloat16) for x in inputs())
+    want = attention(*(np.asarray(x) for x in (q, k, v)))
+    got = attention(*(Foreign(x) for x in (q, k, v)))
+    assert got.dtype == want.dtype and np.array_equal(got, want)
+
+
+def test_arrays_that_cannot_be_read_or_written():
+    attention = sm.SplashAttention(compiled(MASKS["causal"]))
+    q, k, v = inputs()
+
+    class Broken:
+        def __array__(self, *args, **options):
+            raise RuntimeError("it is on the moon")
+
+    with pytest.raises(sm.Error, match="cannot read q: it is on the moon"):
+        attention(Broken(), k, v)
+    with pytest.raises(TypeError, match="k of float32 or bfloat16, got >f4"):
+        attention(q, k.astype(">f4"), v)
+    out = np.empty_like(q)
+    out.flags.writeable = False
+    for one in (out, jnp.zeros(q.shape)):
+        with pytest.raises(sm.Error, match="expected out that can be written, got a read-only array"):
+            attention(q, k, v, out=one)
+
+
 def test_outputs_that_cannot_be():
     attention = sm.SplashAttention(compiled(MASKS["causal"]))
     q, k, v = inputs()

@@ -27,10 +27,12 @@ def test_alone(run):
         "batch": 1, "heads": 4, "kv_heads": 2, "q_len": 256, "kv_len": 256, "head_dim": 32,
         "head_dim_v": 32, "dtype": "float32", "block_q": 64, "backward": False, "missing": {}}
     assert [row["mask"] for row in result["masks"]] == ["full()", "causal()", "local(1024, 0)"]
-    assert [row["visible_pairs"] for row in result["masks"]] == [256**2, 256 * 257 // 2, 256 * 257 // 2]
+    causal = 4 * 256 * 257 // 2
+    assert [row["visible_pairs"] for row in result["masks"]] == [4 * 256**2, causal, causal]
     for row in result["masks"]:
         assert row["seconds"] > 0 and row["peers"] == []
-        operations = 2 * row["visible_pairs"] * 4 * (32 + 32)
+        assert row["spread"] >= 0
+        operations = 2 * row["visible_pairs"] * (32 + 32)
         assert row["gflops"] == pytest.approx(operations / row["seconds"] / 1e9)
         assert row["share_of_peak"] == pytest.approx(row["gflops"] / result["peak_gflops"])
 
@@ -38,9 +40,11 @@ def test_alone(run):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_beside_jax(run, tmp_path, dtype):
     np.save(tmp_path / "cells.npy", np.random.default_rng(0).random((256, 256)) < 0.3)
-    masks = ["full()", "causal()", "local(30, none, 5)", 'dense("cells.npy")', "stride(3) & ~q_range(10, 50)"]
+    masks = ["full()", "causal()", "local(30, none, 5)", 'dense("cells.npy")', "stride(3) & ~q_range(10, 50)",
+             "[causal() * 2, local(9, 3), full()]", "documents([100, 156])"]
     result = described(run(*SMALL, *masks, *WITH_JAX, "--dtype", dtype, "--backward"))
-    assert result["backward"] and result["missing"] == {} and len(result["masks"]) == 5
+    assert result["backward"] and result["missing"] == {} and len(result["masks"]) == 7
+    assert result["masks"][5]["mask"] == masks[5]
     for row in result["masks"]:
         (peer,) = row["peers"]
         assert peer["name"] == "jax" and peer["version"].startswith("0.") and peer["problem"] is None
@@ -123,6 +127,8 @@ def test_peers_that_are_not_there(run, tmp_path):
     (["causal"], "[parse]"),
     (["causal()", "--block-q", "100", "--peers", "none"], "expected block_q (100) to divide q_len (256)"),
     (["--kv-heads", "3", "--peers", "none", "full()"], "expected the heads of k (3) to divide those of q (4)"),
+    (["[causal()]"], "expected 4 heads, but the list has 1"),
+    (["--peers", "none,jax"], "expected --peers none alone"),
     (["--repeat", "0"], "expected at least 1, got 0"),
 ])
 def test_bad_arguments(run, arguments, text):

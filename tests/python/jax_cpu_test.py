@@ -282,23 +282,61 @@ def test_equal_kernels_are_not_traced_again():
     assert jax_cpu._call._cache_size() <= count + 1
 
 
-def test_a_function_of_the_user_s_is_left_to_jax():
-    class Own(jax_masks._ComputableMask):
-        def __init__(self):
-            super().__init__(SHAPE, lambda q, kv: q >= kv)
+def thirds(q, kv):
+    return ((q - kv) % 3 < 2) & (q + 60 >= kv)
 
-        def __hash__(self):
-            return 1
 
-        def __eq__(self, other):
-            return isinstance(other, Own)
+class Own(jax_masks._ComputableMask):
+    def __init__(self, function):
+        super().__init__(SHAPE, function)
+        self.function = function
 
-    ours, theirs = both(jax_masks.MultiHeadMask([Own()] * HEADS))
+    def __hash__(self):
+        return 1
+
+    def __eq__(self, other):
+        return isinstance(other, Own) and self.function == other.function
+
+
+@pytest.mark.parametrize("mask", [
+    sm.MultiHeadMask([sm.CustomMask(SHAPE, thirds)] * HEADS),
+    sm.MultiHeadMask([sm.zigzag(sm.CustomMask(SHAPE, thirds), 4)] * HEADS),
+    jax_masks.MultiHeadMask([Own(thirds)] * HEADS)], ids=["custom", "reordered", "jax_s"])
+def test_functions_of_the_user_s(mask):
+    q, k, v, do = inputs()
+    ours, theirs = both(mask)
+    assert isinstance(ours, jax_cpu.SplashAttentionKernel) and ours.kwargs["mask_function"] is thirds
+    assert_close(jax.jit(ours)(q, k, v), theirs(q, k, v))
+    assert_close(grads(ours, do)(q, k, v), grads(theirs, do)(q, k, v))
+
+
+def test_a_function_in_jax_s_own_numbers_is_left_to_jax():
+    ours, theirs = both(jax_masks.MultiHeadMask([Own(lambda q, kv: jnp.greater_equal(q, kv))] * HEADS))
     q, k, v, _ = inputs()
     assert not jax_cpu.can_run(ours.kwargs["mask_function"])
     with pytest.raises(ValueError, match="Only interpret mode is supported on CPU"):
         ours(q, k, v)
     assert theirs(q, k, v).shape == q.shape
+
+
+def test_derivatives_of_gradients_are_refused():
+    q, k, v, _ = inputs()
+    ours, _ = both(MASKS["causal"])
+    with pytest.raises(NotImplementedError, match="Higher-order AD not supported"):
+        jax.grad(lambda q: jax.grad(lambda q: (ours(q, k, v) ** 2).sum())(q).sum())(q)
+    with pytest.raises(NotImplementedError, match="Higher-order AD not supported"):
+        jax.jvp(lambda do: jax.jvp(jax.vjp(ours, q, k, v)[1], (do,), (do,))[1], (q,), (q,))
+
+
+def test_dtypes_that_no_kernel_takes():
+    q, k, v, _ = inputs()
+    ours, _ = both(MASKS["causal"])
+    for operands, text in [((q.astype(jnp.int32), k, v), "q of float32, bfloat16 or float16, got int32"),
+                           ((q, np.asarray(k, np.float64), v), "k of float32, .* got float64"),
+                           ((q, k, 3), "v of float32, .* got int")]:
+        with pytest.raises(TypeError, match=text) as caught:
+            ours(*operands)
+        assert isinstance(caught.value, sm.Error)
 
 
 @pytest.mark.parametrize("change, text", [
@@ -329,11 +367,11 @@ def test_what_cannot_be_is_refused_while_tracing():
     q, k, v, _ = inputs()
     ours, _ = both(MASKS["causal"])
     ids = [jnp.zeros(n, jnp.float32) for n in SHAPE]
-    with pytest.raises(sm.Error, match="segment ids of at most 32 bits, got float32"):
+    with pytest.raises(sm.Error, match="segment ids to be integers of at most 32 bits, got float32"):
         ours(q, k, v, smj.SegmentIds(*ids))
     with jax.enable_x64(True):
         wide = smj.SegmentIds(*(jnp.zeros(n, jnp.int64) for n in SHAPE))
-        with pytest.raises(sm.Error, match="segment ids of at most 32 bits, got int64"):
+        with pytest.raises(sm.Error, match="segment ids to be integers of at most 32 bits, got int64"):
             ours(q, jnp.repeat(k, 2, 0), jnp.repeat(v, 2, 0), wide)
     for cap in (0.0, -1.0, float("inf"), jnp.float32(3)):
         with pytest.raises(sm.Error, match="attn_logits_soft_cap to be a positive number"):
@@ -369,6 +407,9 @@ def test_custom_calls_check_their_operands():
             (dict(has=1, extra=(jnp.zeros(128, jnp.int8),) * 2), "q segment ids of int32"),
             (dict(has=2, extra=(jnp.zeros(1, jnp.bfloat16),)), "sinks of float32"),
             (dict(fwd_has=2), "partial_mask_blocks, got no more operands"),
+            (dict(mask_function="function:123456"), "a function of this process, got function:123456"),
+            (dict(mask_function="function:x"), "a function of this process, got function:x"),
+            (dict(logsumexp=((1, 1, 128), jnp.float32)), "logsumexp with axes in front"),
             (dict(k=q[:, :64]), "fwd: expected"),
     ]:
         with pytest.raises(Exception, match=text):

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What `splashmask bench attention` found out about a mask.
+
+#include <boost/json.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "splashmask/cli/timing.h"
+
+namespace splashmask::cli {
+
+/// The peers by their short names, and what people call one.
+const std::vector<std::string>& PeerNames();
+std::string PeerTitle(const std::string& name);
+
+struct PeerResult {
+  std::string name, version;
+  std::string problem;    ///< Why there is no time; or nothing.
+  double difference = 0;  ///< The largest from ours.
+  Timing timing;
+};
+
+struct MaskResult {
+  std::string mask;
+  int64_t visible_pairs = 0, all_pairs = 0;  ///< Of all heads of one sequence.
+  Timing ours;
+  std::vector<PeerResult> peers;
+  bool has_mismatch = false;
+
+  /// `peak`: operations a second, of as many threads at best.
+  std::string Describe(double peak) const;
+  boost::json::object DescribeJson(double peak) const;
+};
+
+}  // namespace splashmask::cli
