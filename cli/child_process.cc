@@ -112,6 +112,7 @@ void ChildProcess::WriteLine(const std::string& line) {
   for (size_t written = 0; written < text.size();) {
     const ssize_t count = write(to_, text.data() + written, text.size() - written);
     if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EPIPE) return;
     if (count < 0) ThrowIo("speak to another program", errno);
     written += static_cast<size_t>(count);
   }

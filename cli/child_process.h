@@ -22,7 +22,7 @@ class ChildProcess {
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
 
-  /// Throws kIo when nobody reads any more.
+  /// Nothing happens when nobody reads any more: then there is no line to read, either.
   void WriteLine(const std::string& line);
   /// Without its end; nullopt when there are no more. Throws kCancelled soon after `stop`.
   std::optional<std::string> ReadLine(const std::atomic<bool>& stop);
