@@ -52,7 +52,9 @@ void SinkGradients(const AttentionInputs& inputs, std::span<const float> logsume
       for (int64_t q = 0; q < inputs.q.length; ++q) {
         const auto i = static_cast<size_t>((b * inputs.q.heads + h) * inputs.q.length + q);
         if (logsumexp[i] == -std::numeric_limits<float>::infinity()) continue;
-        sum -= std::exp(inputs.sinks[static_cast<size_t>(h)] - logsumexp[i]) * di[i];
+        // A sink beside which nothing counts has all the weight, infinite ones too.
+        const float sink = inputs.sinks[static_cast<size_t>(h)];
+        sum -= (sink == logsumexp[i] ? 1 : std::exp(sink - logsumexp[i])) * di[i];
       }
     }
     out[static_cast<size_t>(h)] = static_cast<float>(sum);

@@ -184,12 +184,10 @@ class Forward {
     float* const logits = logits_;
     const int64_t width = width_, lanes = lanes_;
     const V32 hidden = hn::Set(d_, -kInfinity);
-    V32 before[kVectors], largest[kVectors], next[kVectors];
-    for (int i = 0; i < kVectors; ++i) {
-      before[i] = largest[i] = next[i] = hn::Load(d_, panel.max + i * lanes);
-    }
-    // A NaN may be lost here; its weight is NaN all the same. Every other position has a sum of its
-    // own, since each waits for the one before.
+    V32 largest[kVectors], next[kVectors];
+    for (int i = 0; i < kVectors; ++i) largest[i] = next[i] = hidden;
+    // A NaN may be lost here; its weight is NaN all the same. Every other position has a maximum of
+    // its own, since each waits for the one before.
     const auto look = [&](int64_t c, V32* so_far) HWY_ATTR {
       for (int i = 0; i < kVectors; ++i) {
         so_far[i] = hn::Max(so_far[i], hn::Load(d_, logits + c * width + i * lanes));
@@ -203,11 +201,16 @@ class Forward {
     ScaleAndAdd rescale{};
     V32 base[kVectors], sum[kVectors];
     for (int i = 0; i < kVectors; ++i) {
-      largest[i] = hn::Max(largest[i], next[i]);
-      hn::Store(largest[i], d_, panel.max + i * lanes);
-      // Lanes that have seen nothing: any finite number makes exp(-inf - it) 0.
-      base[i] = hn::IfThenZeroElse(hn::Eq(largest[i], hidden), largest[i]);
-      rescale.scale[i] = ExpOfNegative(d_, hn::Sub(before[i], base[i]));
+      const V32 before = hn::Load(d_, panel.max + i * lanes);
+      const V32 of_tile = hn::Max(largest[i], next[i]);
+      // Lanes that see nothing stay as they are, whatever a sink has made of them.
+      const auto is_idle = hn::Eq(of_tile, hidden);
+      const V32 after = hn::IfThenElse(is_idle, before, hn::Max(before, of_tile));
+      hn::Store(after, d_, panel.max + i * lanes);
+      // Where nothing was seen so far, any finite number makes exp(-inf - it) 0.
+      base[i] = hn::IfThenZeroElse(hn::Or(is_idle, hn::Eq(after, hidden)), after);
+      rescale.scale[i] = hn::IfThenElse(hn::Or(is_idle, hn::Eq(before, after)), hn::Set(d_, 1.0f),
+                                        ExpOfNegative(d_, hn::Sub(before, base[i])));
       sum[i] = hn::Zero(d_);
     }
     for (int64_t c = 0; c < count; ++c) {

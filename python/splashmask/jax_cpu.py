@@ -139,8 +139,9 @@ def _backward(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do
     if sinks is not None:
         # Where out is 0, as in rows that see nothing, do adds nothing, whatever it is.
         products = jnp.where(out == 0, 0, out.astype(jnp.float32) * do.astype(jnp.float32)).sum(-1)
+        sink = sinks[:, None].astype(jnp.float32)
         weights = jnp.where(logsumexp == -jnp.inf, 0,
-                            jnp.exp(sinks[:, None].astype(jnp.float32) - logsumexp))
+                            jnp.where(sink == logsumexp, 1, jnp.exp(sink - logsumexp)))
         d_sinks = -(weights * products).sum(-1).astype(sinks.dtype)
     return (dq.astype(q.dtype), dk.reshape(k.shape).astype(k.dtype),
             dv.reshape(v.shape).astype(v.dtype), d_sinks)

@@ -280,6 +280,37 @@ TEST(ForwardTest, ThreadsAndRunsDoNotChangeABit) {
   }
 }
 
+// A row that sees nothing has the sink's logsumexp, whatever the sink is, and its neighbours see.
+TEST_P(ForwardTargetTest, SinksOfRowsThatSeeNothing) {
+  const Shape shape{32, 32};
+  for (const int64_t block_q : {1, 32}) {
+    for (const FloatType type : {FloatType::kFloat32, FloatType::kBFloat16}) {
+      for (const float sink : {kInfinity, -kInfinity, kNaN, 1e30f, 0.0f}) {
+        const Plan plan = CompileAll(
+            MultiHeadMask(Mask::Full(shape) - Mask::QRange(shape, 3, 9), 1), {block_q, 32});
+        std::mt19937_64 random(12);
+        Problem p = MakeProblem(random, {1, 1, 1, 32, 32, 4, 4}, type);
+        p.sinks = {sink};
+        for (int32_t i = 0; i < 32; ++i) {
+          p.q_ids.push_back(i == 20 ? -1 : 0);
+          p.kv_ids.push_back(0);
+        }
+        const SplashAttention attention(plan);
+        attention.Forward(p.inputs(), p.out.view, p.logsumexp);
+        for (const int64_t q : {3, 8, 20}) {
+          for (int64_t d = 0; d < 4; ++d) EXPECT_EQ(0, p.out.view.At(0, 0, q, d)) << sink;
+          EXPECT_TRUE(Near(static_cast<double>(sink), p.logsumexp[static_cast<size_t>(q)], 0))
+              << sink;
+        }
+        // Beside a sink without bounds nothing counts.
+        const float beside = p.logsumexp[0], out = p.out.view.At(0, 0, 0, 0);
+        if (sink == kInfinity) EXPECT_TRUE(beside == kInfinity && out == 0);
+        if (std::isnan(sink)) EXPECT_TRUE(std::isnan(beside) && std::isnan(out));
+      }
+    }
+  }
+}
+
 // What a weight of 0 meets does not count, whether a tile is seen whole or through a partial block.
 TEST_P(ForwardTargetTest, WeightsThatAreNothing) {
   const Shape shape{16, 32};
