@@ -342,13 +342,7 @@ void AddBenchAttention(CommandLine& line) {
   syntax.Integer("--q-len", a.q_len, "Number of q positions (default: 4096)");
   syntax.Integer("--kv-len", a.kv_len, "Number of kv positions (default: --q-len)");
   syntax.Integer("--heads", a.heads, "Heads of q (default: 8)");
-  syntax.Integer("--kv-heads", a.arrays.kv_heads, "Heads of k and v (default: --heads)");
-  syntax.Integer("--batch", a.arrays.batch, "Sequences (default: 1)");
-  syntax.Integer("--head-dim", a.arrays.head_dim, "Of q and k (default: 128)");
-  syntax.Integer("--head-dim-v", a.arrays.head_dim_v, "Of v (default: --head-dim)");
-  syntax.Choice("--dtype", "DTYPE", a.arrays.dtype, {"float32", "bfloat16"},
-                "float32 or bfloat16 (default: float32)");
-  syntax.Integer("--seed", a.arrays.seed, "Of what is drawn (default: 0)", {.least = 0});
+  AddDrawnArrays(syntax, a.arrays);
   syntax.Integer("--block-q", a.block_q, "Block shape of every pass (default: about 512)");
   syntax.Integer("--block-kv", a.block_kv, "Likewise");
   syntax.Flag("--backward", a.backward, "With the gradients of q, k and v");

@@ -300,13 +300,7 @@ void AddRun(CommandLine& line) {
   syntax.Text("--q", "FILE", a.arrays.q, "The queries");
   syntax.Text("--k", "FILE", a.arrays.k, "The keys");
   syntax.Text("--v", "FILE", a.arrays.v, "The values");
-  syntax.Integer("--batch", a.arrays.batch, "Sequences to draw (default: 1)");
-  syntax.Integer("--head-dim", a.arrays.head_dim, "Of q and k to draw (default: 128)");
-  syntax.Integer("--head-dim-v", a.arrays.head_dim_v, "Of v (default: --head-dim)");
-  syntax.Integer("--kv-heads", a.arrays.kv_heads, "Heads of k and v (default: the plan's heads)");
-  syntax.Choice("--dtype", "DTYPE", a.arrays.dtype, {"float32", "bfloat16"},
-                "float32 or bfloat16 (default: float32)");
-  syntax.Integer("--seed", a.arrays.seed, "Of what is drawn (default: 0)", {.least = 0});
+  AddDrawnArrays(syntax, a.arrays);
   syntax.Flag("--backward", a.backward, "Time the gradients of q, k and v, too");
   syntax.Integer("--repeat", a.repeat, "Runs, of which the median counts (default: 5)",
                  {1, 1000000});

@@ -87,6 +87,16 @@ std::string ShapeOf(const char* name, const FloatArray& array) {
 
 }  // namespace
 
+void AddDrawnArrays(CommandSyntax& syntax, ArraysWanted& wanted) {
+  syntax.Integer("--batch", wanted.batch, "Sequences to draw (default: 1)");
+  syntax.Integer("--head-dim", wanted.head_dim, "Of q and k to draw (default: 128)");
+  syntax.Integer("--head-dim-v", wanted.head_dim_v, "Of v (default: --head-dim)");
+  syntax.Integer("--kv-heads", wanted.kv_heads, "Heads of k and v (default: those of q)");
+  syntax.Choice("--dtype", "DTYPE", wanted.dtype, {"float32", "bfloat16"},
+                "float32 or bfloat16 (default: float32)");
+  syntax.Integer("--seed", wanted.seed, "Of what is drawn (default: 0)", {.least = 0});
+}
+
 RunArrays::RunArrays(const Plan& plan, const ArraysWanted& wanted, const Progress& progress) {
   if (wanted.q || wanted.k || wanted.v) {
     if (!wanted.q || !wanted.k || !wanted.v) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "splashmask/cli/command_line.h"
 #include "splashmask/io/floats.h"
 #include "splashmask/kernels/attention_inputs.h"
 #include "splashmask/planner/plan.h"
@@ -22,6 +23,9 @@ struct ArraysWanted {
   std::string dtype;  ///< "float32", "bfloat16", or nothing.
   std::optional<int64_t> seed;
 };
+
+/// The arguments that shape what is drawn at random.
+void AddDrawnArrays(CommandSyntax& syntax, ArraysWanted& wanted);
 
 /// Owns what it views.
 class RunArrays {

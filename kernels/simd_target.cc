@@ -71,9 +71,7 @@ const Choice& Chosen() {
 
 std::vector<std::string> SimdTargets() { return MadeOnce().names; }
 
-std::string SimdTarget() {
-  return Chosen().has_pairs ? kPairs : fast::TargetName();
-}
+std::string SimdTarget() { return Chosen().has_pairs ? kPairs : fast::TargetName(); }
 
 void ChooseSimdTarget() { Chosen(); }
 

@@ -106,8 +106,8 @@ nb::ndarray<nb::numpy, uint16_t> BFloat16Bits(const nb::object& owner) {
   return {array.data(), shape.size(), shape.data(), owner, strides.data()};
 }
 
-// Each shard's (kernel_name, grid, (steps, skipped, partial, full), operands), an operand being (name, block,
-// block_bytes, is_output, copies).
+// Each shard's (kernel_name, grid, (steps, skipped, partial, full), operands), an operand being
+// (name, block, block_bytes, is_output, copies).
 nb::list Trace(const PlanObject& plan, const std::string& pass_name, int64_t kv_heads,
                int64_t head_dim, int64_t head_dim_v, bool is_bfloat16, bool has_segment_ids,
                bool has_sinks, bool save_residuals, int64_t block_kv_compute) {
@@ -139,7 +139,8 @@ nb::list Trace(const PlanObject& plan, const std::string& pass_name, int64_t kv_
 
 void BindAttention(nb::module_& m) {
   m.def("bfloat16_bits", &BFloat16Bits, nb::arg("array"),
-        "uint16 of an array that hands its memory over by DLPack. Raises TypeError for other dtypes.");
+        "uint16 of an array that hands its memory over by DLPack. Raises TypeError for other "
+        "dtypes.");
   m.def("trace", &Trace, nb::arg("plan"), nb::arg("pass"), nb::arg("kv_heads"), nb::arg("head_dim"),
         nb::arg("head_dim_v"), nb::arg("is_bfloat16"), nb::arg("has_segment_ids"),
         nb::arg("has_sinks"), nb::arg("save_residuals"), nb::arg("block_kv_compute"));
