@@ -304,8 +304,8 @@ TEST_P(ForwardTargetTest, SinksOfRowsThatSeeNothing) {
         }
         // Beside a sink without bounds nothing counts.
         const float beside = p.logsumexp[0], out = p.out.view.At(0, 0, 0, 0);
-        if (sink == kInfinity) EXPECT_TRUE(beside == kInfinity && out == 0);
-        if (std::isnan(sink)) EXPECT_TRUE(std::isnan(beside) && std::isnan(out));
+        EXPECT_EQ(sink == kInfinity, beside == kInfinity && out == 0);
+        EXPECT_EQ(std::isnan(sink), std::isnan(beside) && std::isnan(out));
       }
     }
   }
