@@ -26,6 +26,7 @@
 #include "splashmask/kernels/simd_target.h"
 #include "splashmask/masks/mask_cells.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/compile/count_pairs.h"
 #include "splashmask/planner/plan_statistics.h"
 
 namespace splashmask {
@@ -105,7 +106,7 @@ bool IsRight(Arrays& arrays, const Mask& mask) {
   return true;
 }
 
-int64_t VisiblePairs(const Mask& mask) { return MaskCells(mask).CountTrue(0, kLength); }
+int64_t VisiblePairs(const Mask& mask) { return CountPairs(MultiHeadMask(mask, 1)).front(); }
 
 SplashAttention MakeAttention(const Mask& mask, int64_t heads, int64_t block, int threads,
                               bool backward = false) {

@@ -28,10 +28,10 @@
 #include "splashmask/kernels/attention.h"
 #include "splashmask/kernels/fma_peak.h"
 #include "splashmask/kernels/simd_target.h"
-#include "splashmask/masks/mask_cells.h"
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/compile/count_pairs.h"
 #include "splashmask/planner/threads.h"
 
 namespace json = boost::json;
@@ -130,8 +130,8 @@ class Row {
     const bool is_one = std::ranges::all_of(mask_.masks(), is_first);
     result_.mask = is_one ? ToString(mask_.masks().front()) : ToString(mask_);
     result_.all_pairs = mask_.num_heads() * shape.q_len * shape.kv_len;
-    for (const Mask& mask : mask_.masks()) {
-      result_.visible_pairs += MaskCells(mask).CountTrue(0, shape.q_len);
+    for (const int64_t pairs : CountPairs(mask_, {}, arguments_.threads, bar_.Step("count"))) {
+      result_.visible_pairs += pairs;
     }
     const double dims = static_cast<double>(inputs_.q.dim + inputs_.v.dim);
     const double of_gradients = static_cast<double>(3 * inputs_.q.dim + 2 * inputs_.v.dim);

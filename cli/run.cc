@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,8 +26,8 @@
 #include "splashmask/kernels/attention.h"
 #include "splashmask/kernels/fma_peak.h"
 #include "splashmask/kernels/simd_target.h"
-#include "splashmask/masks/mask_cells.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/planner/compile/count_pairs.h"
 #include "splashmask/planner/plan_statistics.h"
 #include "splashmask/planner/threads.h"
 
@@ -89,7 +89,7 @@ class RunOfPlan {
     logsumexp_.resize(static_cast<size_t>(in.q.batch * in.q.heads * in.q.length));
     // Also the one that is not timed: pages are touched, clocks are up.
     attention_.Forward(in, out, logsumexp_, bar_.Step("forward"));
-    CountPairs();
+    CountVisible();
     const double dims = static_cast<double>(in.q.dim + in.v.dim);
     const double pairs = static_cast<double>(pairs_) * static_cast<double>(in.q.batch);
     forward_ = Measure(arguments_.repeat, 2 * pairs * dims,
@@ -191,22 +191,10 @@ class RunOfPlan {
     return counts;
   }
 
-  // Of all heads; each distinct mask is counted once.
-  void CountPairs() {
-    std::map<const MaskNode*, int64_t> counted;
-    const Progress progress = bar_.Step("count");
-    for (const Mask& mask : attention_.plan().mask.masks()) {
-      auto [at, is_new] = counted.try_emplace(&mask.node(), 0);
-      if (is_new) {
-        const MaskCells cells(mask);
-        constexpr int64_t kRows = 1024;
-        for (int64_t row = 0; row < mask.shape().q_len; row += kRows) {
-          progress.ThrowIfStopped();
-          at->second += cells.CountTrue(row, std::min(mask.shape().q_len, row + kRows));
-        }
-      }
-      pairs_ += at->second;
-    }
+  void CountVisible() {
+    const std::vector<int64_t> pairs =
+        CountPairs(attention_.plan().mask, {}, arguments_.threads, bar_.Step("count"));
+    pairs_ = std::accumulate(pairs.begin(), pairs.end(), int64_t{0});
   }
 
   void ComputeBackward(const AttentionInputs& in, const Tensor& out, double pairs) {

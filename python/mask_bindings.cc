@@ -21,7 +21,9 @@
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/planner/compile/count_pairs.h"
 #include "splashmask/planner/memory.h"
+#include "splashmask/python/interruptible.h"
 #include "splashmask/python/mask_object.h"
 #include "splashmask/python/numpy.h"
 #include "splashmask/python/python_function.h"
@@ -197,6 +199,25 @@ nb::tuple State(const MaskObject& object) {
   return nb::make_tuple(CanonicalText(object.mask()), arrays);
 }
 
+std::vector<int64_t> CountOfHeads(const std::vector<const MaskObject*>& heads, const Pair& q,
+                                  const Pair& kv, int threads) {
+  const MultiHeadMask mask = ToMultiHeadMask(heads);
+  const PairRectangle where{q.first, q.second, kv.first, kv.second};
+  return RunInterruptibly(
+      [&](const Progress& progress) { return CountPairs(mask, where, threads, progress); });
+}
+
+nb::object CountOfRows(const MaskObject& mask, const Pair& q, const Pair& kv, int threads) {
+  const PairRectangle where{q.first, q.second, kv.first, kv.second};
+  auto counts =
+      std::make_shared<std::vector<int64_t>>(RunInterruptibly([&](const Progress& progress) {
+        return CountPairsOfRows(mask.mask(), where, threads, progress);
+      }));
+  const auto* const bytes = reinterpret_cast<const std::byte*>(counts->data());
+  const auto size = static_cast<int64_t>(counts->size());
+  return ToNumpy(bytes, {size}, DType::kInt64, std::move(counts));
+}
+
 }  // namespace
 
 MultiHeadMask ToMultiHeadMask(const std::vector<const MaskObject*>& heads) {
@@ -292,6 +313,10 @@ void BindMask(nb::module_& m) {
 
   m.def("parse", &Parse, nb::arg("text"), nb::arg("shape"), nb::arg("num_heads"), nb::arg("arrays"),
         "The masks of the heads of a text form.");
+  m.def("count_pairs", &CountOfHeads, nb::arg("heads"), nb::arg("q"), nb::arg("kv"),
+        nb::arg("threads"), "Pairs of each head in half-open ranges.");
+  m.def("count_rows", &CountOfRows, nb::arg("mask"), nb::arg("q"), nb::arg("kv"),
+        nb::arg("threads"), "int64: those of each row.");
   m.def(
       "mask_text",
       [](const std::vector<const MaskObject*>& heads) { return ToString(ToMultiHeadMask(heads)); },

@@ -12,6 +12,7 @@
 
 from ._core import Error, __version__
 from .attention import SplashAttention
+from .counting import count
 from .grid_trace import GridTrace, OperandCopies, trace
 from .interop import from_jax
 from .mask_function import MaskFunction
@@ -76,6 +77,7 @@ __all__ = [
     "clear_cache",
     "compile",
     "compile_packed",
+    "count",
     "documents",
     "empty",
     "from_jax",

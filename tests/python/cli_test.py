@@ -725,3 +725,14 @@ def test_packed_documents_are_what_models_txt_says():
     ids = np.load(EXAMPLES / "packed-documents.npy")
     assert ids.dtype == np.int32 and ids.shape == (16384,)
     assert np.bincount(ids).tolist() == [1477, 11358, 1499, 1708, 342]
+
+
+def test_inspect_counts_pairs(run):
+    compiled(run, "compile", "[causal() * 2, local(9, 0), full()]", "--q-len", "512")
+    assert "pairs" not in run("inspect", "plan.h5").stdout
+    assert "visible_pairs" not in json.loads(run("inspect", "plan.h5", "--json").stdout)
+    counted = json.loads(run("inspect", "plan.h5", "--count", "--json").stdout)["visible_pairs"]
+    assert counted == [512 * 513 // 2, 512 * 513 // 2, 10 * 512 - 45, 512 * 512]
+    text = run("inspect", "plan.h5", "--count").stdout
+    assert text.endswith("5,075 pairs (1.9 %) in head 2\n131,328 pairs (50.1 %) in heads 0..1\n"
+                         "262,144 pairs (100 %) in head 3\n"), text
