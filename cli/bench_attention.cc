@@ -185,7 +185,7 @@ class Row {
       Try(&peer, [&] {
         if (!is_loaded) peers.Load({mask_, inputs_, d_out_.view(), arguments_.backward});
         is_loaded = true;
-        for (const auto& [what, numbers] : peers.Compute(name)) {
+        for (const auto& [what, numbers] : peers.Compute(peer.name)) {
           if (peer.problem.empty()) CompareOne(what, numbers, &peer);
         }
       });

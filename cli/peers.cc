@@ -43,7 +43,7 @@ json::array ShapeOf(const ConstTensor& tensor) {
 }
 
 template <typename T>
-T Field(const json::object& answer, const char* name) {
+T Answered(const json::object& answer, const char* name) {
   const json::value* field = answer.if_contains(name);
   const auto value =
       field == nullptr ? json::result<T>(json::error::not_found) : json::try_value_to<T>(*field);
@@ -82,8 +82,8 @@ Peers::Peers(const std::string& python, const std::vector<std::string>& names, i
     : stop_(stop), python_({python, "-c", kPeersScript}) {
   const json::object answer =
       Ask({{"threads", threads}, {"peers", json::array(names.begin(), names.end())}});
-  versions_ = Field<std::map<std::string, std::string>>(answer, "versions");
-  missing_ = Field<std::map<std::string, std::string>>(answer, "missing");
+  versions_ = Answered<std::map<std::string, std::string>>(answer, "versions");
+  missing_ = Answered<std::map<std::string, std::string>>(answer, "missing");
 }
 
 void Peers::Load(const PeerCase& of) {
@@ -113,7 +113,7 @@ void Peers::Load(const PeerCase& of) {
 std::map<std::string, std::vector<float>> Peers::Compute(const std::string& peer) {
   const json::object answer = Ask({{"do", "write"}, {"peer", peer}});
   std::map<std::string, std::vector<float>> results;
-  for (const auto& [name, path] : Field<std::map<std::string, std::string>>(answer, "files")) {
+  for (const auto& [name, path] : Answered<std::map<std::string, std::string>>(answer, "files")) {
     std::ifstream in(path, std::ios::binary | std::ios::ate);
     std::vector<float>& numbers = results[name];
     if (in) numbers.resize(static_cast<size_t>(in.tellg()) / sizeof(float));
@@ -126,7 +126,7 @@ std::map<std::string, std::vector<float>> Peers::Compute(const std::string& peer
 }
 
 double Peers::SecondsOf(const std::string& peer) {
-  return Field<double>(Ask({{"do", "run"}, {"peer", peer}}), "seconds");
+  return Answered<double>(Ask({{"do", "run"}, {"peer", peer}}), "seconds");
 }
 
 json::object Peers::Ask(const json::object& request) {
@@ -136,7 +136,8 @@ json::object Peers::Ask(const json::object& request) {
   boost::system::error_code error;
   const json::value answer = json::parse(*line, error);
   if (error || !answer.is_object()) Fail(fmt::format("expected an answer, got '{}'", *line));
-  if (answer.as_object().contains("error")) Fail(Field<std::string>(answer.as_object(), "error"));
+  if (answer.as_object().contains("error"))
+    Fail(Answered<std::string>(answer.as_object(), "error"));
   return answer.as_object();
 }
 
