@@ -42,31 +42,37 @@ std::vector<float> Normal(int64_t count, float scale) {
   return values;
 }
 
-// Seconds of the median of several runs.
 template <typename Work>
-double Median(const Work& work, int runs = 7) {
-  std::vector<double> seconds;
-  for (int i = 0; i < runs; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    seconds.push_back(
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  std::ranges::nth_element(seconds, seconds.begin() + runs / 2);
-  return seconds[static_cast<size_t>(runs / 2)];
+double SecondsOf(const Work& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-double SgemmRate(int threads) {
-  constexpr int kSize = 2048;
-  const std::vector<float> a = Normal(kSize * kSize, 1), b = Normal(kSize * kSize + 1, 1);
-  std::vector<float> c(kSize * kSize);
-  openblas_set_num_threads(threads);
-  const double seconds = Median([&] {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, kSize, kSize, kSize, 1, a.data(), kSize,
-                b.data(), kSize, 0, c.data(), kSize);
-  });
-  return 2.0 * kSize * kSize * kSize / seconds;
+double Median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
 }
+
+// OpenBLAS' product of two squares.
+class Sgemm {
+ public:
+  explicit Sgemm(int threads) { openblas_set_num_threads(threads); }
+
+  // Operations a second, of one product.
+  double Rate() {
+    const double seconds = SecondsOf([&] {
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, kSize, kSize, kSize, 1, a_.data(),
+                  kSize, b_.data(), kSize, 0, c_.data(), kSize);
+    });
+    return 2.0 * kSize * kSize * kSize / seconds;
+  }
+
+ private:
+  static constexpr int kSize = 2048;
+  std::vector<float> a_ = Normal(kSize * kSize, 1), b_ = Normal(kSize * kSize + 1, 1),
+                     c_ = std::vector<float>(kSize * kSize);
+};
 
 struct Arrays {
   std::vector<float> q = Normal(kHeads * kLength * kDim, 1 / std::sqrt(static_cast<float>(kDim)));
@@ -177,8 +183,12 @@ int FitDensities(Arrays& arrays, int threads) {
       fmt::print("a mask of the fit: WRONG\n");
       return 1;
     }
-    const double seconds =
-        Median([&] { attention.Forward(arrays.inputs(), Arrays::View(arrays.out)); }, 5);
+    std::vector<double> times;
+    for (int i = 0; i < 5; ++i) {
+      times.push_back(
+          SecondsOf([&] { attention.Forward(arrays.inputs(), Arrays::View(arrays.out)); }));
+    }
+    const double seconds = Median(times);
     if (dense == 0) dense = seconds;
     visited.Add(static_cast<double>(VisitedPairs(attention.plan())), seconds);
     visible.Add(static_cast<double>(VisiblePairs(mask)), seconds);
@@ -217,10 +227,30 @@ void MeasureMemory(int threads) {
              static_cast<double>(PeakBytes() - before) / (1 << 20));
 }
 
+// The three take turns: the clock of a machine is not the same from one second to the next.
+void TimeBesideLimits(const char* name, const SplashAttention& attention, int64_t pairs,
+                      Arrays& arrays, Sgemm& sgemm, int threads) {
+  std::vector<double> seconds, of_peak, of_sgemm;
+  const double operations = 4.0 * static_cast<double>(pairs * kHeads * kDim);
+  for (int turn = 0; turn < 9; ++turn) {
+    const double peak = MeasureFmaPeak(threads);
+    seconds.push_back(
+        SecondsOf([&] { attention.Forward(arrays.inputs(), Arrays::View(arrays.out)); }));
+    of_peak.push_back(operations / seconds.back() / peak);
+    of_sgemm.push_back(operations / seconds.back() / sgemm.Rate());
+  }
+  fmt::print(
+      "{:<16} {:8.2f} ms {:7.1f} GFLOP/s of visible pairs: {:5.1f} % of the peak, {:5.1f} % of "
+      "sgemm\n",
+      name, Median(seconds) * 1e3, operations / Median(seconds) / 1e9, 100 * Median(of_peak),
+      100 * Median(of_sgemm));
+}
+
 int Main(int threads) {
-  const double peak = MeasureFmaPeak(threads), sgemm = SgemmRate(threads);
+  Sgemm sgemm(threads);
+  sgemm.Rate();
   fmt::print("{} threads, {}: multiply-adds in registers {:.1f} GFLOP/s, sgemm 2048 {:.1f}\n",
-             threads, SimdTarget(), peak / 1e9, sgemm / 1e9);
+             threads, SimdTarget(), MeasureFmaPeak(threads) / 1e9, sgemm.Rate() / 1e9);
   Arrays arrays;
   const Shape shape{kLength, kLength};
   for (const auto& [name, mask] : {std::pair{"full", Mask::Full(shape)},
@@ -232,14 +262,7 @@ int Main(int threads) {
       fmt::print("{}: WRONG\n", name);
       return 1;
     }
-    const double seconds =
-        Median([&] { attention.Forward(arrays.inputs(), Arrays::View(arrays.out)); });
-    const int64_t pairs = VisiblePairs(mask);
-    const double rate = 4.0 * static_cast<double>(pairs * kHeads * kDim) / seconds;
-    fmt::print(
-        "{:<16} {:8.2f} ms {:7.1f} GFLOP/s of visible pairs: {:5.1f} % of the peak, {:5.1f} % "
-        "of sgemm\n",
-        name, seconds * 1e3, rate / 1e9, 100 * rate / peak, 100 * rate / sgemm);
+    TimeBesideLimits(name, attention, VisiblePairs(mask), arrays, sgemm, threads);
   }
   MeasureMemory(threads);
   return FitDensities(arrays, threads);
