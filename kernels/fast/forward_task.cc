@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "splashmask/kernels/fast/forward_task.cc"
@@ -213,14 +214,25 @@ class Forward {
                                         ExpOfNegative(d_, hn::Sub(before, base[i])));
       sum[i] = hn::Zero(d_);
     }
-    for (int64_t c = 0; c < count; ++c) {
-      for (int i = 0; i < kVectors; ++i) {
-        float* const at = logits + c * width + i * lanes;
-        const V32 weight = ExpOfNegative(d_, hn::Sub(hn::Load(d_, at), base[i]));
-        hn::Store(weight, d_, at);
-        sum[i] = hn::Add(sum[i], weight);
-      }
+    const auto weigh = [&]<int kPositions>(std::integral_constant<int, kPositions>, int64_t c)
+                           HWY_ATTR {
+                             float* const at = logits + c * width;
+                             V32 x[kPositions * kVectors];
+                             for (int n = 0; n < kPositions * kVectors; ++n) {
+                               x[n] = hn::Sub(hn::Load(d_, at + n * lanes), base[n % kVectors]);
+                             }
+                             ExpOfNegatives(d_, x);
+                             for (int n = 0; n < kPositions * kVectors; ++n) {
+                               hn::Store(x[n], d_, at + n * lanes);
+                               sum[n % kVectors] = hn::Add(sum[n % kVectors], x[n]);
+                             }
+                           };
+    constexpr int kTogether = 4;
+    int64_t c = 0;
+    for (; c + kTogether <= count; c += kTogether) {
+      weigh(std::integral_constant<int, kTogether>(), c);
     }
+    for (; c < count; ++c) weigh(std::integral_constant<int, 1>(), c);
     for (int i = 0; i < kVectors; ++i) {
       float* const total = panel.sum + i * lanes;
       hn::Store(hn::MulAdd(hn::Load(d_, total), rescale.scale[i], sum[i]), d_, total);

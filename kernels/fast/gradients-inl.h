@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "splashmask/kernels/fast/exp-inl.h"
 #include "splashmask/kernels/fast/gradient_operands-inl.h"
@@ -76,22 +77,37 @@ class Gradients {
       const V32 logsumexp = hn::Load(d, panel.logsumexp + i * lanes);
       const V32 di = hn::Load(d, panel.di + i * lanes);
       const auto sees_nothing = hn::Eq(logsumexp, hn::Set(d, kInfinity));  // Or is no row at all.
-      for (int64_t at = i * lanes; at < count * row; at += row) {
-        const V32 logit = hn::Load(d, weights + at);
-        // What is hidden has no weight, even where logsumexp is NaN.
-        const auto is_hidden = hn::Or(hn::Eq(logit, hn::Set(d, -kInfinity)), sees_nothing);
-        const V32 weight =
-            hn::IfThenZeroElse(is_hidden, ExpOfNegative(d, hn::Sub(logit, logsumexp)));
-        V32 gradient = hn::Mul(weight, hn::Sub(hn::Load(d, d_logits + at), di));
-        if (is_capped) {
-          const V32 tanh = hn::Mul(logit, inverse_cap);
-          gradient = hn::Mul(gradient, hn::NegMulAdd(tanh, tanh, one));
+      const auto compute = [&]<int kPositions>(std::integral_constant<int, kPositions>,
+                                               int64_t c) HWY_ATTR {
+        float *const weight = weights + c * row + i * lanes, *const d_logit =
+                                                                 d_logits + c * row + i * lanes;
+        V32 logit[kPositions], x[kPositions];
+        for (int n = 0; n < kPositions; ++n) {
+          logit[n] = hn::Load(d, weight + n * row);
+          x[n] = hn::Sub(logit[n], logsumexp);
         }
-        // What is not seen adds nothing, whatever it is.
-        gradient = hn::IfThenZeroElse(hn::Eq(weight, hn::Zero(d)), gradient);
-        hn::Store(weight, d, weights + at);
-        hn::Store(gradient, d, d_logits + at);
+        ExpOfNegatives(d, x);
+        for (int n = 0; n < kPositions; ++n) {
+          // What is hidden has no weight, even where logsumexp is NaN.
+          const auto is_hidden = hn::Or(hn::Eq(logit[n], hn::Set(d, -kInfinity)), sees_nothing);
+          x[n] = hn::IfThenZeroElse(is_hidden, x[n]);
+          V32 gradient = hn::Mul(x[n], hn::Sub(hn::Load(d, d_logit + n * row), di));
+          if (is_capped) {
+            const V32 tanh = hn::Mul(logit[n], inverse_cap);
+            gradient = hn::Mul(gradient, hn::NegMulAdd(tanh, tanh, one));
+          }
+          // What is not seen adds nothing, whatever it is.
+          gradient = hn::IfThenZeroElse(hn::Eq(x[n], hn::Zero(d)), gradient);
+          hn::Store(x[n], d, weight + n * row);
+          hn::Store(gradient, d, d_logit + n * row);
+        }
+      };
+      constexpr int kTogether = 4;
+      int64_t c = 0;
+      for (; c + kTogether <= count; c += kTogether) {
+        compute(std::integral_constant<int, kTogether>(), c);
       }
+      for (; c < count; ++c) compute(std::integral_constant<int, 1>(), c);
     }
   }
 
