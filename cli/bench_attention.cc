@@ -153,9 +153,7 @@ class Row {
   }
 
   MaskResult result() const { return result_; }
-  std::string DescribeArrays() const { return arrays_.Describe(); }
-  const AttentionInputs& inputs() const { return inputs_; }
-  std::string dtype() const { return arrays_.dtype(); }
+  const RunArrays& arrays() const { return arrays_; }
 
  private:
   void Compute() {
@@ -294,22 +292,14 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
     Row row(arguments, plan, bar);
     row.Run(peers.get());
     results.push_back(row.result());
-    const AttentionInputs& in = row.inputs();
-    arrays = row.DescribeArrays();
-    described = {{"batch", in.q.batch},
-                 {"heads", in.q.heads},
-                 {"kv_heads", in.k.heads},
-                 {"q_len", in.q.length},
-                 {"kv_len", in.k.length},
-                 {"head_dim", in.q.dim},
-                 {"head_dim_v", in.v.dim},
-                 {"dtype", row.dtype()},
-                 {"block_q", plan.fwd->block.q},
-                 {"block_kv", plan.fwd->block.kv},
-                 {"backward", arguments.backward},
-                 {"threads", threads},
-                 {"simd_target", SimdTarget()}};
+    arrays = row.arrays().Describe();
+    described = row.arrays().DescribeJson();
+    described["block_q"] = plan.fwd->block.q;
+    described["block_kv"] = plan.fwd->block.kv;
   }
+  described["backward"] = arguments.backward;
+  described["threads"] = threads;
+  described["simd_target"] = SimdTarget();
   peak = std::max(peak, MeasureFmaPeak(threads));
   bar.Wipe();
   std::string text =

@@ -141,7 +141,6 @@ class RunOfPlan {
   }
 
   json::object DescribeJson() const {
-    const AttentionInputs in = arrays_.inputs();
     const auto timing = [&](const Timing& t) {
       return json::object{
           {"seconds", t.median()}, {"gflops", t.rate() / 1e9}, {"share_of_peak", t.rate() / peak_}};
@@ -152,30 +151,25 @@ class RunOfPlan {
     const auto number = [](double value) {  // JSON has neither NaN nor infinities.
       return std::isfinite(value) ? json::value(value) : json::value(nullptr);
     };
-    return {{"file", arguments_.file},
-            {"mask", ToString(attention_.plan().mask)},
-            {"batch", in.q.batch},
-            {"heads", in.q.heads},
-            {"kv_heads", in.k.heads},
-            {"q_len", in.q.length},
-            {"kv_len", in.k.length},
-            {"head_dim", in.q.dim},
-            {"head_dim_v", in.v.dim},
-            {"dtype", arrays_.dtype()},
-            {"threads", threads_},
-            {"simd_target", SimdTarget()},
-            {"blocks", CountsJson(Counts())},
-            {"visible_pairs", pairs_},
-            {"forward", timing(forward_)},
-            {"backward", backward_ ? json::value(timing(*backward_)) : json::value(nullptr)},
-            {"peak_gflops", peak_ / 1e9},
-            {"error", errors_.rows == 0
-                          ? json::value(nullptr)
-                          : json::value(json::object{{"rows", errors_.rows},
-                                                     {"out", number(errors_.out)},
-                                                     {"logsumexp", number(errors_.logsumexp)}})},
-            {"output", text(arguments_.output)},
-            {"logsumexp_output", text(arguments_.logsumexp)}};
+    json::object result{{"file", arguments_.file}, {"mask", ToString(attention_.plan().mask)}};
+    for (const auto& [key, value] : arrays_.DescribeJson()) result[key] = value;
+    const json::object rest{
+        {"threads", threads_},
+        {"simd_target", SimdTarget()},
+        {"blocks", CountsJson(Counts())},
+        {"visible_pairs", pairs_},
+        {"forward", timing(forward_)},
+        {"backward", backward_ ? json::value(timing(*backward_)) : json::value(nullptr)},
+        {"peak_gflops", peak_ / 1e9},
+        {"error", errors_.rows == 0
+                      ? json::value(nullptr)
+                      : json::value(json::object{{"rows", errors_.rows},
+                                                 {"out", number(errors_.out)},
+                                                 {"logsumexp", number(errors_.logsumexp)}})},
+        {"output", text(arguments_.output)},
+        {"logsumexp_output", text(arguments_.logsumexp)}};
+    for (const auto& [key, value] : rest) result[key] = value;
+    return result;
   }
 
  private:

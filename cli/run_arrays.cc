@@ -145,6 +145,14 @@ std::vector<int64_t> RunArrays::LogsumexpShape() const {
   return {q_.shape.begin(), q_.shape.end() - 1};
 }
 
+boost::json::object RunArrays::DescribeJson() const {
+  const AttentionInputs in = inputs();
+  return {{"batch", in.q.batch},    {"heads", in.q.heads},
+          {"kv_heads", in.k.heads}, {"q_len", in.q.length},
+          {"kv_len", in.k.length},  {"head_dim", in.q.dim},
+          {"head_dim_v", in.v.dim}, {"dtype", q_.is_bfloat16 ? "bfloat16" : "float32"}};
+}
+
 std::string RunArrays::Describe() const {
   return fmt::format("{}, {}, {}{}", ShapeOf("q", q_), ShapeOf("k", k_), ShapeOf("v", v_),
                      seed_ ? fmt::format(", drawn at random (seed {})", *seed_) : "");

@@ -2,6 +2,7 @@
 #pragma once
 // The q, k and v that splashmask run computes with: read from files, or drawn at random.
 
+#include <boost/json.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -42,7 +43,8 @@ class RunArrays {
 
   /// "q float32[8, 4096, 128], k ..., v ..., drawn at random (seed 0)".
   std::string Describe() const;
-  std::string dtype() const { return q_.is_bfloat16 ? "bfloat16" : "float32"; }
+  /// batch, heads, kv_heads, q_len, kv_len, head_dim, head_dim_v and dtype (of q).
+  boost::json::object DescribeJson() const;
 
  private:
   FloatArray q_, k_, v_;

@@ -23,9 +23,6 @@ class MaskCells {
   /// Throws kInvalidArgument unless 0 <= begin <= end <= length on both axes.
   void Read(int64_t q_begin, int64_t q_end, int64_t kv_begin, int64_t kv_end, std::byte* out) const;
 
-  /// How many cells of rows [q_begin, q_end) are true. Throws kInvalidArgument as Read does.
-  int64_t CountTrue(int64_t q_begin, int64_t q_end) const;
-
  private:
   std::unique_ptr<const Analysis> analysis_;
 };

@@ -218,11 +218,7 @@ void BackwardPass::RunDkvPass(const Call& call, const Progress& progress) const 
       work.visit = visit.visit;
       work.rows.mask.lower = visit.lower;
       work.rows.mask.upper = visit.upper;
-      if (inputs.segment_ids) {
-        work.rows.mask.q_segment_ids =
-            inputs.segment_ids->OfQ(task.batch, inputs.q.length) + visit.first_row;
-        work.rows.mask.kv_segment_ids = inputs.segment_ids->OfKv(task.batch, inputs.k.length);
-      }
+      work.rows.mask.SetSegmentIds(inputs, task.batch, visit.first_row);
       if (is_fused) {
         work.dq = {dq_memory->At(task.batch, visit.head, visit.first_row),
                    &turns.Of({task.batch, visit.head, visit.first_row}), visit.number};

@@ -131,10 +131,7 @@ MaskOfTask RowVisits::MaskOf(const RowGroup& group, int64_t batch,
     mask.lower = computed_->lower(group.first_row);
     mask.upper = computed_->upper(group.first_row);
   }
-  if (inputs.segment_ids) {
-    mask.q_segment_ids = inputs.segment_ids->OfQ(batch, inputs.q.length) + group.first_row;
-    mask.kv_segment_ids = inputs.segment_ids->OfKv(batch, inputs.k.length);
-  }
+  mask.SetSegmentIds(inputs, batch, group.first_row);
   return mask;
 }
 

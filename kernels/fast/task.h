@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "splashmask/kernels/attention_inputs.h"
 #include "splashmask/kernels/tensor.h"
 
 namespace splashmask::fast {
@@ -77,6 +78,13 @@ struct MaskOfTask {
   const int32_t *lower = nullptr, *upper = nullptr;  ///< [rows]; for bounded visits.
   /// Both or neither, [rows] and [kv_len]. Pairs whose ids differ are not seen.
   const int32_t *q_segment_ids = nullptr, *kv_segment_ids = nullptr;
+
+  /// Those of rows from `first_row` on, if there are any.
+  void SetSegmentIds(const AttentionInputs& inputs, int64_t batch, int64_t first_row) {
+    if (!inputs.segment_ids) return;
+    q_segment_ids = inputs.segment_ids->OfQ(batch, inputs.q.length) + first_row;
+    kv_segment_ids = inputs.segment_ids->OfKv(batch, inputs.k.length);
+  }
 };
 
 }  // namespace splashmask::fast

@@ -47,15 +47,4 @@ void MaskCells::Read(int64_t q_begin, int64_t q_end, int64_t kv_begin, int64_t k
   }
 }
 
-int64_t MaskCells::CountTrue(int64_t q_begin, int64_t q_end) const {
-  CheckRange("q", q_begin, q_end, analysis_->shape().q_len);
-  int64_t count = 0;
-  Runs runs;
-  for (int64_t q = q_begin; q < q_end; ++q) {
-    analysis_->ReadRuns(q, {0, analysis_->shape().kv_len}, &runs);
-    for (const Run& run : runs) count += run.end - run.begin;
-  }
-  return count;
-}
-
 }  // namespace splashmask

@@ -33,14 +33,14 @@ def count(mask: Any, *, q: tuple[int, int] | None = None, kv: tuple[int, int] | 
     Raises:
       Error: a range beyond the mask, more cells than 64 bits count.
     """
-    heads = as_multi_head_mask(mask).masks if len(getattr(mask, "shape", ())) == 3 else None
-    shape = mask.shape[-2:] if heads else as_mask(mask).shape
+    has_heads = len(getattr(mask, "shape", ())) == 3
+    masks = as_multi_head_mask(mask).masks if has_heads else (as_mask(mask),)
     ranges = [(0, length) if given is None else check_pair(name, given)
-              for name, given, length in (("q", q, shape[0]), ("kv", kv, shape[1]))]
-    exprs = [one._expr for one in heads or (as_mask(mask),)]
+              for name, given, length in zip(("q", "kv"), (q, kv), masks[0].shape)]
+    exprs = [one._expr for one in masks]
     if not rows:
         counts = _core.count_pairs(exprs, *ranges, threads)
-        return np.array(counts, np.int64) if heads else counts[0]
-    counts = {id(expr): expr for expr in exprs}
-    counts = {key: _core.count_rows(expr, *ranges, threads) for key, expr in counts.items()}
-    return np.stack([counts[id(expr)] for expr in exprs]) if heads else counts[id(exprs[0])]
+        return np.array(counts, np.int64) if has_heads else counts[0]
+    distinct = {id(expr): expr for expr in exprs}
+    counts = {key: _core.count_rows(expr, *ranges, threads) for key, expr in distinct.items()}
+    return np.stack([counts[id(expr)] for expr in exprs]) if has_heads else counts[id(exprs[0])]

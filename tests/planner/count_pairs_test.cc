@@ -82,6 +82,29 @@ TEST(CountPairsTest, HeadsAndAMillionPositions) {
       CountPairs(mask));
 }
 
+TEST(CountPairsTest, CountsAnyRows) {
+  constexpr Shape kShape{64, 80};
+  const auto rows = [&](int64_t begin, int64_t end) {
+    return PairRectangle{begin, end, 0, kShape.kv_len};
+  };
+  for (const Mask& mask :
+       {(Mask::Causal(kShape) & Mask::Stride(kShape, 3)) ^ Mask::Prefix(kShape, 9),
+        Mask::Stride(kShape, 3), Mask::Causal(kShape, 7).Reorder(Positions::Zigzag(4)),
+        Mask::Empty(kShape), Mask::Full(kShape)}) {
+    for (const int64_t begin : {0, 1, 40, 64}) {
+      for (int64_t end = begin; end <= kShape.q_len; end += 8) {
+        int64_t expected = 0;
+        for (int64_t q = begin; q < end; ++q) {
+          for (int64_t kv = 0; kv < kShape.kv_len; ++kv) expected += NaiveAt(mask, q, kv);
+        }
+        ASSERT_EQ(std::vector{expected}, CountPairs(MultiHeadMask(mask, 1), rows(begin, end)));
+      }
+    }
+  }
+  ExpectError(ErrorCode::kInvalidArgument, "[count] expected a range of q inside 0..64, got 3..65",
+              [&] { CountPairs(MultiHeadMask(Mask::Full(kShape), 1), rows(3, 65)); });
+}
+
 TEST(CountPairsTest, BadRectanglesAndStops) {
   const Shape shape{8, 12};
   const MultiHeadMask mask(Mask::Causal(shape), 2);

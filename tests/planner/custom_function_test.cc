@@ -162,25 +162,5 @@ TEST(MaskCellsTest, ReadsAnyRectangle) {
               [&] { cells.Read(0, 1, 3, 81, nullptr); });
 }
 
-TEST(MaskCellsTest, CountsAnyRows) {
-  for (const Mask& mask : {SameCells() ^ Mask::Prefix(kShape, 9), Mask::Stride(kShape, 3),
-                           Mask::Causal(kShape, 7).Reorder(Positions::Zigzag(4)),
-                           Mask::Empty(kShape), Mask::Full(kShape)}) {
-    const MaskCells cells(mask);
-    for (const int64_t begin : {0, 1, 40, 64}) {
-      for (int64_t end = begin; end <= kShape.q_len; end += 8) {
-        int64_t expected = 0;
-        for (int64_t q = begin; q < end; ++q) {
-          for (int64_t kv = 0; kv < kShape.kv_len; ++kv) expected += NaiveAt(mask, q, kv);
-        }
-        ASSERT_EQ(expected, cells.CountTrue(begin, end));
-      }
-    }
-  }
-  const MaskCells cells(Mask::Full(kShape));
-  ExpectError(ErrorCode::kInvalidArgument, "[cells] expected a range of q inside 0..64, got 3..65",
-              [&] { cells.CountTrue(3, 65); });
-}
-
 }  // namespace
 }  // namespace splashmask
