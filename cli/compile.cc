@@ -54,7 +54,8 @@ constexpr const char* kMore =
 A mask is built from full() empty() causal(offset) local(left, right, offset)
 chunked_causal(chunk) prefix(n) q_range(a, b) kv_range(a, b) stride(step, phase)
 documents([lengths]) segments("ids.npy", pad=0) blocks("bits.npy", block)
-dense("mask.npy") reorder(mask, q=...), joined with Python's ~ & | ^ - and ( ).
+dense("mask.npy") where("q >= kv and (q - kv) % 64 < 8")
+reorder(mask, q=..., kv=...), joined with Python's ~ & | ^ - and ( ).
 [causal() * 8, local(1023, 0) * 24] gives each head its own. Files are looked for
 in the current directory. A model's "window of w" is local(w - 1, 0).
 

@@ -2,6 +2,7 @@
 #include "splashmask/masks/head_identity.h"
 
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -55,7 +56,10 @@ Mask Rebuild(const Mask& mask) {
   return std::visit(
       Overloaded{
           [](const node::Reorder& n) {
-            return Rebuild(n.mask).Reorder(Positions::FromArray(Signed(n.q_positions)));
+            std::optional<Positions> q, kv;
+            if (n.q) q = Positions::FromArray(Signed(n.q->positions));
+            if (n.kv) kv = Positions::FromArray(Array::FromVector(n.kv->positions.ToInt64()));
+            return Rebuild(n.mask).Reorder(q, kv);
           },
           [](const node::Not& n) { return ~Rebuild(n.mask); },
           [](const node::Binary& n) { return Join(n.op, Rebuild(n.left), Rebuild(n.right)); },

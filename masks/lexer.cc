@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 namespace splashmask {
@@ -35,7 +36,10 @@ std::string Pointer(std::string_view text, size_t position) {
 
 }  // namespace
 
-Lexer::Lexer(std::string_view text) : text_(text) { Next(); }
+Lexer::Lexer(std::string_view text, std::span<const std::string_view> punctuation)
+    : text_(text), punctuation_(punctuation) {
+  Next();
+}
 
 Token Lexer::Take() {
   Token token = std::move(current_);
@@ -57,6 +61,28 @@ void Lexer::Fail(const std::string& message, size_t position) const {
 void Lexer::FailWith(ErrorCode code, const std::string& message, size_t position) const {
   throw Error(code,
               fmt::format("{} at column {}{}", message, position + 1, Pointer(text_, position)));
+}
+
+int64_t Lexer::TakeInteger() {
+  const size_t position = current_.position;
+  std::string digits;
+  if (current_.Is('-')) {
+    digits = "-";
+    Next();
+  }
+  if (current_.kind != TokenKind::kInteger) {
+    Fail("expected an integer, got " + Got(), current_.position);
+  }
+  for (char c : current_.text) {
+    if (c != '_') digits += c;
+  }
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc() || end != digits.data() + digits.size()) {
+    Fail(fmt::format("expected an integer that fits in 64 bits, got {}", digits), position);
+  }
+  Next();
+  return value;
 }
 
 std::string Lexer::Got() const {
@@ -95,9 +121,12 @@ void Lexer::Next() {
     }
     if (position_ == text_.size()) Fail("this string is not closed", begin);
     ++position_;
-  } else if (std::string_view("()[],=~&|^-*").find(c) != std::string_view::npos) {
+  } else if (const auto mark = std::find_if(
+                 punctuation_.begin(), punctuation_.end(),
+                 [&](std::string_view known) { return text_.substr(begin).starts_with(known); });
+             mark != punctuation_.end()) {
     current_.kind = TokenKind::kPunctuation;
-    ++position_;
+    position_ += mark->size();
   } else {
     size_t end = begin + 1;  // One whole character, which may be several bytes of UTF-8.
     while (end < text_.size() && (text_[end] & 0xC0) == 0x80) ++end;

@@ -11,6 +11,7 @@
 
 #include "splashmask/masks/error.h"
 #include "splashmask/masks/node.h"
+#include "splashmask/masks/where/check_predicate.h"
 
 namespace splashmask {
 
@@ -38,12 +39,20 @@ void CheckShape(Shape shape) {
   }
 }
 
-Mask MakeLeaf(Shape shape, MaskExpr expr, bool has_indexed_leaf = false) {
+// What only positions in range can index.
+struct Indexes {
+  bool q = false, kv = false;
+};
+constexpr Indexes kBoth{true, true};
+
+Mask MakeLeaf(Shape shape, MaskExpr expr, Indexes indexes = {}) {
   CheckShape(shape);
   auto node = std::make_shared<MaskNode>();
   node->shape = shape;
   node->expr = std::move(expr);
-  node->has_indexed_leaf = has_indexed_leaf;
+  node->indexes_q = indexes.q;
+  node->indexes_kv = indexes.kv;
+  node->has_predicate = std::holds_alternative<node::Where>(node->expr);
   return Mask(std::move(node));
 }
 
@@ -53,9 +62,14 @@ Mask MakeParent(MaskExpr expr, std::initializer_list<const Mask*> children) {
   for (const Mask* child : children) {
     node->depth = std::max(node->depth, child->node().depth + 1);
     node->nodes += child->node().nodes;
-    node->has_indexed_leaf |= child->node().has_indexed_leaf;
+    node->indexes_q |= child->node().indexes_q;
+    node->indexes_kv |= child->node().indexes_kv;
+    node->has_predicate |= child->node().has_predicate;
   }
-  node->has_indexed_leaf |= std::holds_alternative<node::Reorder>(expr);
+  if (const auto* reorder = std::get_if<node::Reorder>(&expr)) {
+    node->indexes_q |= reorder->q.has_value();
+    node->indexes_kv |= reorder->kv.has_value();
+  }
   if (node->depth > kMaxMaskDepth) {
     Invalid("expected an expression at most {} operators deep; combine it in a balanced way",
             kMaxMaskDepth);
@@ -115,30 +129,39 @@ Mask MakeDocuments(Shape shape, std::vector<int64_t> lengths, std::optional<Arra
   return MakeLeaf(shape, node::Documents{std::move(lengths), std::move(array)});
 }
 
-int CountPieces(const Positions& q) { return q.kind == Positions::Kind::kZigzag ? 2 : 1; }
+int CountPieces(const Positions& layout) { return layout.kind == Positions::Kind::kZigzag ? 2 : 1; }
 
-// The q position of each row, as int32 where they fit (JAX's dtype for q_sequence).
-Array LayoutPositions(const Positions& q, int64_t q_len) {
-  const std::string_view name = q.kind == Positions::Kind::kZigzag ? "zigzag" : "striped";
-  const int64_t limit = q_len / CountPieces(q);
-  if (q.n < 1 || q.n > limit || q_len % (q.n * CountPieces(q)) != 0) {
-    Invalid("expected {}(n) with {} to divide q_len ({}), got n = {}", name,
-            q.kind == Positions::Kind::kZigzag ? "2n" : "n", q_len, q.n);
+// The axis that an order is of.
+struct Axis {
+  std::string_view name;  // "q" or "kv"
+  int64_t length;
+};
+
+// The position of each row or column, as int32 where they fit (JAX's dtype for q_sequence).
+Array LayoutPositions(const Positions& layout, Axis axis) {
+  const auto [axis_name, length] = axis;
+  const int64_t n = layout.n;
+  const std::string_view name = layout.kind == Positions::Kind::kZigzag ? "zigzag" : "striped";
+  const int64_t limit = length / CountPieces(layout);
+  if (n < 1 || n > limit || length % (n * CountPieces(layout)) != 0) {
+    Invalid("expected {}(n) with {} to divide {}_len ({}), got n = {}", name,
+            layout.kind == Positions::Kind::kZigzag ? "2n" : "n", axis_name, length, n);
   }
-  if (q_len > std::numeric_limits<int32_t>::max()) {
-    throw Error(ErrorCode::kTooLarge,
-                fmt::format("[mask] expected q_len below 2^31 for {}, got {}", name, q_len));
+  if (length > std::numeric_limits<int32_t>::max()) {
+    throw Error(
+        ErrorCode::kTooLarge,
+        fmt::format("[mask] expected {}_len below 2^31 for {}, got {}", axis_name, name, length));
   }
   std::vector<int32_t> positions;
-  positions.reserve(static_cast<size_t>(q_len));
-  if (q.kind == Positions::Kind::kStriped) {
-    for (int64_t shard = 0; shard < q.n; ++shard) {
-      for (int64_t p = shard; p < q_len; p += q.n) positions.push_back(static_cast<int32_t>(p));
+  positions.reserve(static_cast<size_t>(length));
+  if (layout.kind == Positions::Kind::kStriped) {
+    for (int64_t shard = 0; shard < n; ++shard) {
+      for (int64_t p = shard; p < length; p += n) positions.push_back(static_cast<int32_t>(p));
     }
   } else {
-    const int64_t piece = q_len / (2 * q.n);
-    for (int64_t shard = 0; shard < q.n; ++shard) {
-      for (int64_t start : {shard * piece, (2 * q.n - 1 - shard) * piece}) {
+    const int64_t piece = length / (2 * n);
+    for (int64_t shard = 0; shard < n; ++shard) {
+      for (int64_t start : {shard * piece, (2 * n - 1 - shard) * piece}) {
         for (int64_t i = 0; i < piece; ++i) positions.push_back(static_cast<int32_t>(start + i));
       }
     }
@@ -146,8 +169,7 @@ Array LayoutPositions(const Positions& q, int64_t q_len) {
   return Array::FromVector(positions);
 }
 
-bool IsInt32Identity(const Array& positions) {
-  if (positions.dtype() != DType::kInt32) return false;
+bool IsIdentity(const Array& positions) {
   for (int64_t i = 0; i < positions.size(); ++i) {
     if (positions.At(i) != i) return false;
   }
@@ -162,6 +184,40 @@ Array Gather(const Array& positions, const Array& index) {
     std::copy_n(positions.data() + index.At(r) * item, item, bytes->data() + r * item);
   }
   return Array(positions.dtype(), index.shape(), std::shared_ptr<const void>(bytes, bytes->data()));
+}
+
+node::Order MakeOrder(const Positions& written, Axis axis, bool is_index) {
+  const bool is_array = written.kind == Positions::Kind::kArray;
+  if (is_array) CheckVector(written.array, axis.length, fmt::format("{} positions", axis.name));
+  node::Order order{written, is_array ? written.array : LayoutPositions(written, axis)};
+  for (int64_t i = 0; is_index && i < axis.length; ++i) {
+    const int64_t position = order.positions.At(i);
+    if (position < 0 || position >= axis.length) {
+      Invalid(
+          "expected {} positions in [0, {}), as this mask holds an array or a reordering; got {} "
+          "at index {}",
+          axis.name, axis.length, position, i);
+    }
+  }
+  return order;
+}
+
+void CheckKvPositions(const Array& positions) {
+  for (int64_t i = 0; i < positions.size(); ++i) {
+    const int64_t position = positions.At(i);
+    if (position < -kMostKvPosition || position > kMostKvPosition) {
+      Invalid("expected kv positions of magnitude up to 2^60, got {} at index {}", position, i);
+    }
+  }
+}
+
+// `outer` after `inner`.
+std::optional<node::Order> Compose(const std::optional<node::Order>& inner,
+                                   std::optional<node::Order> outer) {
+  if (!inner) return outer;
+  if (!outer) return inner;
+  Array positions = Gather(inner->positions, outer->positions);
+  return node::Order{Positions::FromArray(positions), positions};
 }
 
 Mask Combine(node::Op op, const Mask& a, const Mask& b) {
@@ -220,7 +276,7 @@ Mask Mask::Segments(Shape shape, Array q_ids, Array kv_ids, std::optional<int64_
   CheckShape(shape);
   CheckVector(q_ids, shape.q_len, "q segment ids");
   CheckVector(kv_ids, shape.kv_len, "kv segment ids");
-  return MakeLeaf(shape, node::Segments{std::move(q_ids), std::move(kv_ids), pad}, true);
+  return MakeLeaf(shape, node::Segments{std::move(q_ids), std::move(kv_ids), pad}, kBoth);
 }
 
 Mask Mask::Blocks(Shape shape, Array bits, int64_t block) {
@@ -228,42 +284,47 @@ Mask Mask::Blocks(Shape shape, Array bits, int64_t block) {
   if (block < 1) Invalid("expected block of at least 1, got {}", block);
   CheckBoolMatrix(bits, (shape.q_len - 1) / block + 1, (shape.kv_len - 1) / block + 1,
                   "block bits");
-  return MakeLeaf(shape, node::Blocks{std::move(bits), block}, true);
+  return MakeLeaf(shape, node::Blocks{std::move(bits), block}, kBoth);
 }
 
 Mask Mask::Dense(Shape shape, Array array) {
   CheckShape(shape);
   CheckBoolMatrix(array, shape.q_len, shape.kv_len, "dense mask");
-  return MakeLeaf(shape, node::Dense{std::move(array)}, true);
+  return MakeLeaf(shape, node::Dense{std::move(array)}, kBoth);
+}
+
+Mask Mask::Where(Shape shape, std::string_view predicate) {
+  return Where(shape, Predicate::Parse(predicate));
+}
+Mask Mask::Where(Shape shape, const Predicate& predicate) {
+  CheckShape(shape);
+  CheckPredicate(predicate, shape);
+  return MakeLeaf(shape, node::Where{predicate});
 }
 
 Mask Mask::Custom(Shape shape, std::shared_ptr<const CustomFunction> function) {
   CheckShape(shape);
-  const bool indexed = !function->computable();
-  return MakeLeaf(shape, node::Custom{std::move(function)}, indexed);
+  const Indexes indexes{!function->computable(), true};
+  return MakeLeaf(shape, node::Custom{std::move(function)}, indexes);
 }
 
-Mask Mask::Reorder(const Positions& q) const {
-  const int64_t q_len = shape().q_len;
-  if (q.kind == Positions::Kind::kArray) CheckVector(q.array, q_len, "q positions");
-  Array positions = q.kind == Positions::Kind::kArray ? q.array : LayoutPositions(q, q_len);
-  if (IsInt32Identity(positions)) return *this;
+Mask Mask::Reorder(const std::optional<Positions>& q, const std::optional<Positions>& kv) const {
+  std::optional<node::Order> rows, columns;
+  if (q) rows = MakeOrder(*q, {"q", shape().q_len}, node().indexes_q);
+  if (kv) columns = MakeOrder(*kv, {"kv", shape().kv_len}, node().indexes_kv);
+  if (columns) CheckKvPositions(columns->positions);
+  if (node().has_predicate) CheckPredicates(*this, rows, columns);
 
-  if (node().has_indexed_leaf) {
-    for (int64_t r = 0; r < q_len; ++r) {
-      const int64_t position = positions.At(r);
-      if (position < 0 || position >= q_len) {
-        Invalid(
-            "expected q positions in [0, {}), as this mask holds an array or a reordering; "
-            "got {} at index {}",
-            q_len, position, r);
-      }
-    }
+  const auto* inner = std::get_if<node::Reorder>(&node().expr);
+  if (inner != nullptr) {
+    rows = Compose(inner->q, std::move(rows));
+    columns = Compose(inner->kv, std::move(columns));
   }
-  if (const auto* inner = std::get_if<node::Reorder>(&node().expr)) {
-    return inner->mask.Reorder(Positions::FromArray(Gather(inner->q_positions, positions)));
-  }
-  return MakeParent(node::Reorder{*this, q, std::move(positions)}, {this});
+  if (rows && rows->positions.dtype() == DType::kInt32 && IsIdentity(rows->positions)) rows.reset();
+  if (columns && IsIdentity(columns->positions)) columns.reset();
+  const Mask& mask = inner == nullptr ? *this : inner->mask;
+  if (!rows && !columns) return mask;
+  return MakeParent(node::Reorder{mask, std::move(rows), std::move(columns)}, {&mask});
 }
 
 Mask Mask::operator~() const { return MakeParent(node::Not{*this}, {this}); }
@@ -275,6 +336,12 @@ Mask operator-(const Mask& a, const Mask& b) { return Combine(node::Op::kSub, a,
 Shape Mask::shape() const { return node_->shape; }
 
 namespace {
+
+bool SameOrder(const std::optional<node::Order>& a, const std::optional<node::Order>& b) {
+  if (!a || !b) return a.has_value() == b.has_value();
+  return a->written.kind == b->written.kind && a->written.n == b->written.n &&
+         a->positions == b->positions;
+}
 
 // Structural equality of two payloads of the same kind.
 struct SameExpr {
@@ -320,13 +387,15 @@ struct SameExpr {
     return a.block == b.block && a.bits == b.bits;
   }
   bool operator()(const node::Dense& a) const { return a.array == Other<node::Dense>().array; }
+  bool operator()(const node::Where& a) const {
+    return a.predicate == Other<node::Where>().predicate;
+  }
   bool operator()(const node::Custom& a) const {
     return a.function->Equals(*Other<node::Custom>().function);
   }
   bool operator()(const node::Reorder& a) const {
     const auto& b = Other<node::Reorder>();
-    return a.q.kind == b.q.kind && a.q.n == b.q.n && a.q_positions == b.q_positions &&
-           a.mask == b.mask;
+    return SameOrder(a.q, b.q) && SameOrder(a.kv, b.kv) && a.mask == b.mask;
   }
   bool operator()(const node::Not& a) const { return a.mask == Other<node::Not>().mask; }
   bool operator()(const node::Binary& a) const {
@@ -358,6 +427,10 @@ size_t MixOptional(size_t seed, const std::optional<int64_t>& value) {
   return Mix(Mix(seed, value.has_value()), static_cast<uint64_t>(value.value_or(0)));
 }
 
+uint64_t HashOrder(const std::optional<node::Order>& order) {
+  return order ? order->positions.ContentHash() : 0;
+}
+
 size_t HashExpr(const MaskExpr& expr) {
   const size_t seed = Mix(0, expr.index());
   return std::visit(
@@ -383,9 +456,12 @@ size_t HashExpr(const MaskExpr& expr) {
           },
           [&](const node::Blocks& n) { return Mix(Mix(seed, n.bits.ContentHash()), n.block); },
           [&](const node::Dense& n) { return Mix(seed, n.array.ContentHash()); },
+          [&](const node::Where& n) {
+            return Mix(seed, std::hash<std::string>()(n.predicate.text()));
+          },
           [&](const node::Custom& n) { return Mix(seed, n.function->Hash()); },
           [&](const node::Reorder& n) {
-            return Mix(Mix(seed, n.q_positions.ContentHash()), n.mask.Hash());
+            return Mix(Mix(Mix(seed, HashOrder(n.q)), HashOrder(n.kv)), n.mask.Hash());
           },
           [&](const node::Not& n) { return Mix(seed, n.mask.Hash()); },
           [&](const node::Binary& n) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "splashmask/masks/array.h"
@@ -13,6 +14,7 @@
 namespace splashmask {
 
 class CustomFunction;
+class Predicate;
 struct MaskNode;
 
 /// Number of query and key positions.
@@ -22,12 +24,12 @@ struct Shape {
   friend bool operator==(const Shape&, const Shape&) = default;
 };
 
-/// Where each row of a reordered mask is evaluated: an array of q positions, or one of the two
-/// standard layouts of context parallelism.
+/// Where each row, or each column, of a reordered mask is evaluated: an array of positions, or one
+/// of the two standard layouts of context parallelism.
 struct Positions {
   enum class Kind : uint8_t { kArray, kZigzag, kStriped };
 
-  /// Row r is evaluated at position `positions[r]`; 1-D, any integer dtype, which is kept.
+  /// Row (column) r is evaluated at position `positions[r]`; 1-D, any integer dtype, which is kept.
   static Positions FromArray(Array positions);
   /// 2n equal pieces; shard i gets pieces i and 2n-1-i.
   static Positions Zigzag(int64_t n);
@@ -78,13 +80,23 @@ class Mask {
   /// array[q, kv]; a 2-D bool array [q_len, kv_len].
   static Mask Dense(Shape shape, Array array);
 
+  /// What the predicate says of q, kv, q_len and kv_len: integers, `+ - * // %`, comparisons, `and
+  /// or not`, `abs min max`, with Python's meaning in 64 bits. Throws kSyntax for text that is no
+  /// such condition, kInvalidArgument where a cell of the shape divides by zero or leaves 64 bits:
+  /// it names the first in row order.
+  static Mask Where(Shape shape, std::string_view predicate);
+  static Mask Where(Shape shape, const Predicate& predicate);
+
   /// What the function says. It has no text form: such a mask cannot be stored.
   static Mask Custom(Shape shape, std::shared_ptr<const CustomFunction> function);
 
-  /// Row r of the result is row q[r] of this mask. Analytic masks accept any integer positions;
-  /// masks with segments, blocks or dense leaves need positions in [0, q_len). Reordering with the
-  /// int32 identity gives this mask itself, and reordering twice composes.
-  Mask Reorder(const Positions& q) const;
+  /// Row r of the result is this mask at q position q[r], column c at kv position kv[c]; an axis
+  /// without positions stays as it is. Analytic masks accept any q positions and kv positions of
+  /// magnitude up to kMostKvPosition, with repeats; masks with segments, blocks or dense leaves
+  /// need positions in [0, q_len) and [0, kv_len), and a predicate must not fail there. Reordering
+  /// with the identity (of q: as int32) gives this mask itself, and reordering twice composes.
+  Mask Reorder(const std::optional<Positions>& q,
+               const std::optional<Positions>& kv = std::nullopt) const;
 
   Mask operator~() const;
   /// The operators throw kInvalidArgument when the shapes differ.
@@ -106,6 +118,9 @@ class Mask {
  private:
   std::shared_ptr<const MaskNode> node_;
 };
+
+/// Largest magnitude of a kv position in a reordering.
+inline constexpr int64_t kMostKvPosition = int64_t{1} << 60;
 
 /// Deepest expression that may be built; deeper ones throw kInvalidArgument.
 inline constexpr int kMaxMaskDepth = 2000;

@@ -4,11 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
-#include <charconv>
-#include <numeric>
 #include <optional>
 #include <utility>
+
+#include "splashmask/masks/suggest.h"
 
 namespace splashmask {
 
@@ -23,7 +22,7 @@ struct Argument {
   size_t position = 0;
 };
 
-enum class Accepts : uint8_t { kInteger, kIntegerOrNone, kFile, kFileOrList };
+enum class Accepts : uint8_t { kInteger, kIntegerOrNone, kFile, kFileOrList, kPredicate };
 
 struct Parameter {
   std::string_view name;
@@ -103,66 +102,18 @@ const std::vector<Signature>& Signatures() {
       {"dense",
        {{"array", kFile, true}},
        [](const Call& c) { return Mask::Dense(c.shape, c.File(0)); }},
+      {"where",
+       {{"predicate", kPredicate, true}},
+       [](const Call& c) { return Mask::Where(c.shape, c.arguments[0].string); }},
   };
   return signatures;
-}
-
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substitute = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({substitute, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-// ": did you mean 'causal'?", or the whole list when nothing is near.
-std::string Suggest(std::string_view name, const std::vector<std::string_view>& known) {
-  if (known.empty()) return ": it takes none";
-  std::string lower(name);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const auto nearest = std::min_element(known.begin(), known.end(), [&](auto a, auto b) {
-    return EditDistance(lower, a) < EditDistance(lower, b);
-  });
-  if (EditDistance(lower, *nearest) <= std::max<size_t>(1, nearest->size() / 2)) {
-    return fmt::format(": did you mean '{}'?", *nearest);
-  }
-  std::string list;
-  for (std::string_view entry : known) list += fmt::format("{}{}", list.empty() ? "" : ", ", entry);
-  return ": known are " + list;
-}
-
-int64_t ParseInteger(Lexer& lexer) {
-  const size_t position = lexer.current().position;
-  const bool negative = lexer.current().Is('-');
-  if (negative) lexer.Take();
-  if (lexer.current().kind != TokenKind::kInteger) {
-    lexer.Fail("expected an integer, got " + lexer.Got(), lexer.current().position);
-  }
-  std::string digits = negative ? "-" : "";
-  for (char c : lexer.current().text) {
-    if (c != '_') digits += c;
-  }
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size()) {
-    lexer.Fail(fmt::format("expected an integer that fits in 64 bits, got {}", digits), position);
-  }
-  lexer.Take();
-  return value;
 }
 
 std::vector<int64_t> ParseList(Lexer& lexer) {
   std::vector<int64_t> list;
   lexer.Expect('[', "to open a list");
   while (!lexer.current().Is(']')) {
-    list.push_back(ParseInteger(lexer));
+    list.push_back(lexer.TakeInteger());
     if (!lexer.current().Is(']')) lexer.Expect(',', "or ']' in a list");
   }
   lexer.Take();
@@ -179,6 +130,8 @@ std::string_view Describe(Accepts accepts) {
       return "a file name in quotes";
     case Accepts::kFileOrList:
       return "a list of integers or a file name in quotes";
+    case Accepts::kPredicate:
+      return "a predicate in quotes, such as \"q >= kv\"";
   }
   return "";
 }
@@ -191,7 +144,7 @@ Argument ParseArgument(Lexer& lexer, const Parameter& parameter) {
   const Token& token = lexer.current();
   if (integer && (token.kind == TokenKind::kInteger || token.Is('-'))) {
     argument.kind = Argument::Kind::kInteger;
-    argument.integer = ParseInteger(lexer);
+    argument.integer = lexer.TakeInteger();
   } else if (parameter.accepts == Accepts::kIntegerOrNone &&
              (token.text == "none" || token.text == "None")) {
     argument.kind = Argument::Kind::kNone;
@@ -266,6 +219,23 @@ std::vector<Argument> ParseArguments(Lexer& lexer, const Signature& signature, s
   return arguments;
 }
 
+// A file name, zigzag(n) or striped(n).
+Positions ParsePositions(Lexer& lexer, const ArrayResolver& resolve) {
+  const Token token = lexer.Take();
+  if (token.kind == TokenKind::kString) {
+    return WithColumn(lexer, token.position, [&] {
+      return Positions::FromArray(resolve(token.value).WithName(token.value));
+    });
+  }
+  if (token.kind != TokenKind::kName || (token.text != "zigzag" && token.text != "striped")) {
+    lexer.Fail("expected a file name in quotes, zigzag(n) or striped(n)", token.position);
+  }
+  lexer.Expect('(', fmt::format("after '{}'", token.text));
+  const int64_t n = lexer.TakeInteger();
+  lexer.Expect(')', fmt::format("to close {}", token.text));
+  return token.text == "zigzag" ? Positions::Zigzag(n) : Positions::Striped(n);
+}
+
 }  // namespace
 
 Mask ParseLeafCall(const Token& name, Lexer& lexer, Shape shape, const ArrayResolver& resolve) {
@@ -284,32 +254,25 @@ Mask ParseLeafCall(const Token& name, Lexer& lexer, Shape shape, const ArrayReso
   return WithColumn(lexer, name.position, [&] { return signature->make(call); });
 }
 
-Positions ParsePositions(Lexer& lexer, const ArrayResolver& resolve) {
-  if (lexer.current().kind == TokenKind::kName) {
-    const Token name = lexer.Take();
-    if (name.text != "q") {
-      lexer.Fail(
-          fmt::format("expected q=... as the second argument of reorder(), got '{}'", name.text),
-          name.position);
+OrderArguments ParseOrders(Lexer& lexer, const ArrayResolver& resolve) {
+  OrderArguments orders;
+  while (true) {
+    const Token name = lexer.current();
+    if (name.text != "q" && name.text != "kv") {
+      lexer.Fail("expected q=... or kv=... in reorder(), got " + lexer.Got(), name.position);
+    }
+    lexer.Take();
+    std::optional<Positions>& order = name.text == "q" ? orders.q : orders.kv;
+    if (order) {
+      lexer.Fail(fmt::format("argument '{}' is given twice", name.text), name.position);
     }
     lexer.Expect('=', "after an argument's name");
-  } else {
-    lexer.Fail("expected q=... as the second argument of reorder(), got " + lexer.Got(),
-               lexer.current().position);
+    order = ParsePositions(lexer, resolve);
+    if (!lexer.current().Is(',')) break;
+    lexer.Take();
   }
-  const Token token = lexer.Take();
-  if (token.kind == TokenKind::kString) {
-    return WithColumn(lexer, token.position, [&] {
-      return Positions::FromArray(resolve(token.value).WithName(token.value));
-    });
-  }
-  if (token.kind != TokenKind::kName || (token.text != "zigzag" && token.text != "striped")) {
-    lexer.Fail("expected a file name in quotes, zigzag(n) or striped(n)", token.position);
-  }
-  lexer.Expect('(', fmt::format("after '{}'", token.text));
-  const int64_t n = ParseInteger(lexer);
-  lexer.Expect(')', fmt::format("to close {}", token.text));
-  return token.text == "zigzag" ? Positions::Zigzag(n) : Positions::Striped(n);
+  lexer.Expect(')', "to close reorder");
+  return orders;
 }
 
 }  // namespace splashmask

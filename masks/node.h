@@ -13,6 +13,7 @@
 #include "splashmask/masks/array.h"
 #include "splashmask/masks/custom_function.h"
 #include "splashmask/masks/mask.h"
+#include "splashmask/masks/where/predicate.h"
 
 namespace splashmask {
 
@@ -57,14 +58,21 @@ struct Blocks {
 struct Dense {
   Array array;
 };
+struct Where {
+  Predicate predicate;
+};
 struct Custom {
   std::shared_ptr<const CustomFunction> function;
 };
+/// Where each row, or each column, of a reordered mask is evaluated.
+struct Order {
+  Positions written;
+  /// What `written` denotes: int64 or smaller, for rows with the dtype of q_sequence.
+  Array positions;
+};
 struct Reorder {
   Mask mask;
-  Positions q;
-  /// The q position of each row, int64 or smaller; what `q` denotes, with the dtype of q_sequence.
-  Array q_positions;
+  std::optional<Order> q, kv;  ///< At least one of them.
 };
 struct Not {
   Mask mask;
@@ -77,19 +85,21 @@ struct Binary {
 
 }  // namespace node
 
-using MaskExpr = std::variant<node::Full, node::Empty, node::Causal, node::Local,
-                              node::ChunkedCausal, node::Prefix, node::QRange, node::KvRange,
-                              node::Stride, node::Documents, node::Segments, node::Blocks,
-                              node::Dense, node::Custom, node::Reorder, node::Not, node::Binary>;
+using MaskExpr =
+    std::variant<node::Full, node::Empty, node::Causal, node::Local, node::ChunkedCausal,
+                 node::Prefix, node::QRange, node::KvRange, node::Stride, node::Documents,
+                 node::Segments, node::Blocks, node::Dense, node::Where, node::Custom,
+                 node::Reorder, node::Not, node::Binary>;
 
 struct MaskNode {
   Shape shape;
   MaskExpr expr;
   int depth = 1;
   int64_t nodes = 1;
-  /// True when segments, blocks, dense, a function of rows or a reordering occur: only positions in
-  /// range can index them.
-  bool has_indexed_leaf = false;
+  /// True when segments, blocks, dense, a function of rows or a reordering of that axis occur: only
+  /// positions in range can index them.
+  bool indexes_q = false, indexes_kv = false;
+  bool has_predicate = false;
 };
 
 /// Calls std::visit with a set of lambdas.

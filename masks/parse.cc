@@ -119,7 +119,8 @@ class ExpressionParser {
     if (!pending_.empty()) {
       const Pending& open = pending_.back();
       if (open.entry == Entry::kReorder) {
-        lexer_.Fail("expected ', q=...' in reorder(), got " + lexer_.Got(), token.position);
+        lexer_.Fail("expected ', q=...' or ', kv=...' in reorder(), got " + lexer_.Got(),
+                    token.position);
       }
       if (token.kind == TokenKind::kEnd) {
         lexer_.Fail("this parenthesis is not closed", open.position);
@@ -141,7 +142,7 @@ class ExpressionParser {
     ReduceTo(kNothing);
     if (pending_.empty()) lexer_.Fail("this ')' closes nothing", token.position);
     if (pending_.back().entry == Entry::kReorder) {
-      lexer_.Fail("expected ', q=...' in reorder(), got ')'", token.position);
+      lexer_.Fail("expected ', q=...' or ', kv=...' in reorder(), got ')'", token.position);
     }
     pending_.pop_back();
     lexer_.Take();
@@ -151,9 +152,9 @@ class ExpressionParser {
     const size_t position = pending_.back().position;
     pending_.pop_back();
     lexer_.Take();  // The comma.
-    const Positions q = ParsePositions(lexer_, resolve_);
-    lexer_.Expect(')', "to close reorder");
-    operands_.back() = WithColumn(lexer_, position, [&] { return operands_.back().Reorder(q); });
+    const OrderArguments orders = ParseOrders(lexer_, resolve_);
+    Mask& mask = operands_.back();
+    WithColumn(lexer_, position, [&] { mask = mask.Reorder(orders.q, orders.kv); });
   }
 
   // Applies the operators on top of the stack that bind at least as tightly as `strength`; with

@@ -163,6 +163,7 @@ class Printer {
     AppendName(n.array);
     out_ += ')';
   }
+  void PrintNode(const node::Where& n) { Append("where(\"{}\")", n.predicate.text()); }
   void PrintNode(const node::Custom& n) {
     if (canonical_) {
       throw Error(
@@ -176,19 +177,23 @@ class Printer {
   void PrintNode(const node::Reorder& n) {
     out_ += "reorder(";
     Print(n.mask);
-    out_ += ", q=";
-    switch (n.q.kind) {
+    if (n.q) PrintPositions(", q=", n.q->written);
+    if (n.kv) PrintPositions(", kv=", n.kv->written);
+    out_ += ')';
+  }
+  void PrintPositions(std::string_view name, const Positions& positions) {
+    out_ += name;
+    switch (positions.kind) {
       case Positions::Kind::kArray:
-        AppendName(n.q.array);
+        AppendName(positions.array);
         break;
       case Positions::Kind::kZigzag:
-        Append("zigzag({})", n.q.n);
+        Append("zigzag({})", positions.n);
         break;
       case Positions::Kind::kStriped:
-        Append("striped({})", n.q.n);
+        Append("striped({})", positions.n);
         break;
     }
-    out_ += ')';
   }
   void PrintNode(const node::Not& n) {
     out_ += '~';
@@ -237,7 +242,11 @@ void ForEachArray(const Mask& mask, const std::function<void(const Array&)>& vis
                  [&](const node::Dense& n) { visit(n.array); },
                  [&](const node::Reorder& n) {
                    ForEachArray(n.mask, visit);
-                   if (n.q.kind == Positions::Kind::kArray) visit(n.q.array);
+                   for (const auto* order : {&n.q, &n.kv}) {
+                     if (*order && (*order)->written.kind == Positions::Kind::kArray) {
+                       visit((*order)->written.array);
+                     }
+                   }
                  },
                  [&](const node::Not& n) { ForEachArray(n.mask, visit); },
                  [&](const node::Binary& n) {

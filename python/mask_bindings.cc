@@ -36,8 +36,12 @@ using ArraysByName = std::map<std::string, nb::object>;
 
 Shape ToShape(const Pair& pair) { return {pair.first, pair.second}; }
 
-Positions ToPositions(const nb::handle& q) {
-  return Positions::FromArray(ToArray(q, "q_sequence"));
+// An array of positions, ("zigzag", n) or ("striped", n).
+std::optional<Positions> ToPositions(const nb::handle& order, const char* name) {
+  if (order.is_none()) return std::nullopt;
+  if (!nb::isinstance<nb::tuple>(order)) return Positions::FromArray(ToArray(order, name));
+  const auto [layout, n] = nb::cast<std::pair<std::string, int64_t>>(order);
+  return layout == "zigzag" ? Positions::Zigzag(n) : Positions::Striped(n);
 }
 
 // Finds arrays that the caller has given a name.
@@ -136,6 +140,10 @@ nb::tuple Describe(const MaskObject& object) {
         p["array"] = ToNumpy(node.array);
         return "dense";
       },
+      [&](const node::Where& node) {
+        p["predicate"] = node.predicate.text();
+        return "where";
+      },
       [&](const node::Custom& node) {
         const auto* python = dynamic_cast<const PythonFunction*>(node.function.get());
         p["function"] = python == nullptr ? nb::none() : python->function();
@@ -144,7 +152,8 @@ nb::tuple Describe(const MaskObject& object) {
       },
       [&](const node::Reorder& node) {
         p["mask"] = part(node.mask);
-        p["q"] = ToNumpy(node.q_positions);
+        p["q"] = node.q ? ToNumpy(node.q->positions) : nb::none();
+        p["kv"] = node.kv ? ToNumpy(node.kv->positions) : nb::none();
         return "reorder";
       },
       [&](const node::Not& node) {
@@ -276,6 +285,11 @@ void BindMask(nb::module_& m) {
                   [=](const Pair& shape, nb::handle array) {
                     return make(Mask::Dense(ToShape(shape), ToArray(array, "array")));
                   })
+      .def_static("where",
+                  [=](const Pair& shape, const std::string& predicate) {
+                    nb::gil_scoped_release released;
+                    return make(Mask::Where(ToShape(shape), predicate));
+                  })
       .def_static(
           "custom",
           [=](const Pair& shape, nb::object function, nb::object evaluate, nb::object classify,
@@ -287,12 +301,13 @@ void BindMask(nb::module_& m) {
           },
           nb::arg("shape"), nb::arg("function"), nb::arg("evaluate"), nb::arg("classify").none(),
           nb::arg("key"), nb::arg("name"), nb::arg("computable"), nb::arg("is_value"))
-      .def("reorder",
-           [=](Object a, nb::handle q) { return make(a.mask().Reorder(ToPositions(q))); })
-      .def("zigzag",
-           [=](Object a, int64_t n) { return make(a.mask().Reorder(Positions::Zigzag(n))); })
-      .def("striped",
-           [=](Object a, int64_t n) { return make(a.mask().Reorder(Positions::Striped(n))); })
+      .def(
+          "reorder",
+          [=](Object a, nb::handle q, nb::handle kv) {
+            return make(
+                a.mask().Reorder(ToPositions(q, "q_sequence"), ToPositions(kv, "kv positions")));
+          },
+          nb::arg("q").none(), nb::arg("kv").none())
       .def("__invert__", [=](Object a) { return make(~a.mask()); })
       .def("__and__", [=](Object a, Object b) { return make(a.mask() & b.mask()); })
       .def("__or__", [=](Object a, Object b) { return make(a.mask() | b.mask()); })

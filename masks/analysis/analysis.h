@@ -5,7 +5,8 @@
 // project.
 //
 // One class for each kind of node, in positional.cc (masks that compare q with kv),
-// array_leaves.cc, custom.cc, operators.cc and reorder.cc: a new kind of mask is one new class.
+// array_leaves.cc, where.cc, custom.cc, operators.cc, reorder.cc and reorder_kv.cc: a new kind of
+// mask is one new class.
 
 #include <atomic>
 #include <cstdint>
@@ -33,7 +34,7 @@ struct Rows {
   int64_t max() const { return step >= 0 ? last() : first; }
 };
 
-/// Half-open range of kv positions, inside [0, kv_len), never empty.
+/// Half-open range of kv positions, never empty.
 struct KvRange {
   int64_t begin = 0;
   int64_t end = 0;
@@ -51,7 +52,7 @@ struct Run {
 using Runs = std::vector<Run>;
 
 /// Integers that identify a rectangle's content: two rectangles of one mask with the same number of
-/// rows and columns and the same key hold the same cells.
+/// rows and columns, the same step between rows and the same key hold the same cells.
 using RectKey = std::vector<int64_t>;
 
 /// A mask prepared for questions. Immutable after construction and safe to use from many threads.
@@ -91,11 +92,19 @@ class Analysis {
 /// are neither copied nor read.
 std::unique_ptr<const Analysis> Analyze(const Mask& mask);
 
+/// The same for questions about kv positions in `domain`, where the columns of a reordering may be
+/// evaluated: inside [-kMostKvPosition, kMostKvPosition], and inside [0, kv_len) unless the mask is
+/// analytic.
+std::unique_ptr<const Analysis> Analyze(const Mask& mask, KvRange domain);
+
 // The leaves and combinations, each in its own file; Analyze() picks among them.
-std::unique_ptr<const Analysis> AnalyzePositional(const Mask& mask);
+std::unique_ptr<const Analysis> AnalyzePositional(const Mask& mask, KvRange domain);
 std::unique_ptr<const Analysis> AnalyzeArrayLeaf(const Mask& mask);
+std::unique_ptr<const Analysis> AnalyzeWhere(const Mask& mask, KvRange domain);
 std::unique_ptr<const Analysis> AnalyzeCustom(const Mask& mask);
-std::unique_ptr<const Analysis> AnalyzeOperator(const Mask& mask);
-std::unique_ptr<const Analysis> AnalyzeReorder(const Mask& mask);
+std::unique_ptr<const Analysis> AnalyzeOperator(const Mask& mask, KvRange domain);
+std::unique_ptr<const Analysis> AnalyzeReorder(const Mask& mask, KvRange domain);
+/// `mask` with column c at kv position `positions[c]`.
+std::unique_ptr<const Analysis> AnalyzeKvOrder(const Mask& mask, std::vector<int64_t> positions);
 
 }  // namespace splashmask

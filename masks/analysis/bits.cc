@@ -73,6 +73,33 @@ void AndNotWords(uint64_t* row, const uint64_t* other, int64_t words) {
   for (int64_t w = 0; w < words; ++w) row[w] &= ~other[w];
 }
 
+void OrShifted(const uint64_t* bits, int64_t count, int64_t at, uint64_t* row) {
+  row += at / 64;
+  const int64_t shift = at % 64;
+  for (int64_t w = 0; w < WordsFor(count); ++w) {
+    row[w] |= bits[w] << shift;
+    // The last word may end before the next one of the row begins, which then need not exist.
+    if (shift != 0 && bits[w] >> (64 - shift) != 0) row[w + 1] |= bits[w] >> (64 - shift);
+  }
+}
+
+void ReverseBits(uint64_t* row, int64_t count) {
+  const int64_t words = WordsFor(count);
+  std::reverse(row, row + words);
+  const auto reverse_word = [](uint64_t word) {
+    word = (word & 0x5555555555555555) << 1 | (word >> 1 & 0x5555555555555555);
+    word = (word & 0x3333333333333333) << 2 | (word >> 2 & 0x3333333333333333);
+    word = (word & 0x0f0f0f0f0f0f0f0f) << 4 | (word >> 4 & 0x0f0f0f0f0f0f0f0f);
+    return __builtin_bswap64(word);
+  };
+  for (int64_t w = 0; w < words; ++w) row[w] = reverse_word(row[w]);
+  const int64_t spare = words * 64 - count;  // Now at the front.
+  if (spare == 0) return;
+  for (int64_t w = 0; w < words; ++w) {
+    row[w] = row[w] >> spare | (w + 1 < words ? row[w + 1] << (64 - spare) : 0);
+  }
+}
+
 void FlipBits(uint64_t* row, int64_t count) {
   for (int64_t w = 0; w < count / 64; ++w) row[w] = ~row[w];
   if (count % 64 != 0) row[count / 64] ^= (uint64_t{1} << (count % 64)) - 1;

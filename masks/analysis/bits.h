@@ -30,6 +30,11 @@ void OrWords(uint64_t* row, const uint64_t* other, int64_t words);
 void XorWords(uint64_t* row, const uint64_t* other, int64_t words);
 void AndNotWords(uint64_t* row, const uint64_t* other, int64_t words);
 
+/// row[at + i] |= bits[i] for `count` bits; those past them in the last word of `bits` are 0.
+void OrShifted(const uint64_t* bits, int64_t count, int64_t at, uint64_t* row);
+/// Puts `count` bits in the opposite order; those past them in the last word are 0, and stay so.
+void ReverseBits(uint64_t* row, int64_t count);
+
 /// Flips `count` bits from bit 0; bits past them stay as they are.
 void FlipBits(uint64_t* row, int64_t count);
 

@@ -7,16 +7,21 @@
 namespace splashmask {
 
 std::unique_ptr<const Analysis> Analyze(const Mask& mask) {
+  return Analyze(mask, {0, mask.shape().kv_len});
+}
+
+std::unique_ptr<const Analysis> Analyze(const Mask& mask, KvRange domain) {
   return std::visit(Overloaded{
                         [&](const node::Documents&) { return AnalyzeArrayLeaf(mask); },
                         [&](const node::Segments&) { return AnalyzeArrayLeaf(mask); },
                         [&](const node::Blocks&) { return AnalyzeArrayLeaf(mask); },
                         [&](const node::Dense&) { return AnalyzeArrayLeaf(mask); },
+                        [&](const node::Where&) { return AnalyzeWhere(mask, domain); },
                         [&](const node::Custom&) { return AnalyzeCustom(mask); },
-                        [&](const node::Reorder&) { return AnalyzeReorder(mask); },
-                        [&](const node::Not&) { return AnalyzeOperator(mask); },
-                        [&](const node::Binary&) { return AnalyzeOperator(mask); },
-                        [&](const auto&) { return AnalyzePositional(mask); },
+                        [&](const node::Reorder&) { return AnalyzeReorder(mask, domain); },
+                        [&](const node::Not&) { return AnalyzeOperator(mask, domain); },
+                        [&](const node::Binary&) { return AnalyzeOperator(mask, domain); },
+                        [&](const auto&) { return AnalyzePositional(mask, domain); },
                     },
                     mask.node().expr);
 }

@@ -51,7 +51,8 @@ RectClass Combine(node::Op op, RectClass a, RectClass b) {
 
 class NotAnalysis final : public Analysis {
  public:
-  explicit NotAnalysis(const Mask& mask) : Analysis(mask.shape()), child_(Analyze(mask)) {}
+  NotAnalysis(const Mask& mask, KvRange domain)
+      : Analysis(mask.shape()), child_(Analyze(mask, domain)) {}
 
   RectClass Classify(const Rows& rows, KvRange kv) const override {
     return Negate(child_->Classify(rows, kv));
@@ -79,8 +80,11 @@ class NotAnalysis final : public Analysis {
 
 class BinaryAnalysis final : public Analysis {
  public:
-  explicit BinaryAnalysis(Shape shape, const node::Binary& n)
-      : Analysis(shape), op_(n.op), left_(Analyze(n.left)), right_(Analyze(n.right)) {}
+  BinaryAnalysis(Shape shape, const node::Binary& n, KvRange domain)
+      : Analysis(shape),
+        op_(n.op),
+        left_(Analyze(n.left, domain)),
+        right_(Analyze(n.right, domain)) {}
 
   RectClass Classify(const Rows& rows, KvRange kv) const override {
     const RectClass left = left_->Classify(rows, kv);
@@ -158,11 +162,12 @@ class BinaryAnalysis final : public Analysis {
 
 }  // namespace
 
-std::unique_ptr<const Analysis> AnalyzeOperator(const Mask& mask) {
+std::unique_ptr<const Analysis> AnalyzeOperator(const Mask& mask, KvRange domain) {
   if (const auto* negation = std::get_if<node::Not>(&mask.node().expr)) {
-    return std::make_unique<NotAnalysis>(negation->mask);
+    return std::make_unique<NotAnalysis>(negation->mask, domain);
   }
-  return std::make_unique<BinaryAnalysis>(mask.shape(), std::get<node::Binary>(mask.node().expr));
+  return std::make_unique<BinaryAnalysis>(mask.shape(), std::get<node::Binary>(mask.node().expr),
+                                          domain);
 }
 
 }  // namespace splashmask

@@ -17,10 +17,10 @@ namespace {
 struct Columns : BandBounds {
   int64_t begin, end;
 
-  Columns(Shape shape, int64_t first, int64_t last)
-      : begin(first < last ? std::clamp<int64_t>(first, 0, shape.kv_len) : 0),
-        end(first < last ? std::clamp<int64_t>(last, 0, shape.kv_len) : 0) {
-    if (begin == end) begin = end = 0;
+  Columns(KvRange domain, int64_t first, int64_t last)
+      : begin(std::clamp(first, domain.begin, domain.end)),
+        end(std::clamp(last, domain.begin, domain.end)) {
+    if (first >= last || begin == end) begin = end = domain.begin;
   }
 
   int64_t Lo(int64_t) const { return begin; }
@@ -36,18 +36,22 @@ struct Columns : BandBounds {
 struct Diagonal : BandBounds {
   std::optional<int64_t> left, right;
   int64_t offset;
-  int64_t kv_len;
+  KvRange domain;
 
-  Diagonal(Shape shape, std::optional<int64_t> left_size, std::optional<int64_t> right_size,
+  Diagonal(KvRange kv_domain, std::optional<int64_t> left_size, std::optional<int64_t> right_size,
            int64_t q_offset)
-      : left(left_size), right(right_size), offset(q_offset), kv_len(shape.kv_len) {}
+      : left(left_size), right(right_size), offset(q_offset), domain(kv_domain) {}
 
   // Unclamped: the first position seen, and one past the last.
   Wide WideLo(int64_t q) const { return Wide{q} + offset - *left; }
   Wide WideHi(int64_t q) const { return Wide{q} + offset + *right + 1; }
 
-  int64_t Lo(int64_t q) const { return left ? ClampWide(WideLo(q), 0, kv_len) : 0; }
-  int64_t Hi(int64_t q) const { return right ? ClampWide(WideHi(q), 0, kv_len) : kv_len; }
+  int64_t Lo(int64_t q) const {
+    return left ? ClampWide(WideLo(q), domain.begin, domain.end) : domain.begin;
+  }
+  int64_t Hi(int64_t q) const {
+    return right ? ClampWide(WideHi(q), domain.begin, domain.end) : domain.end;
+  }
 
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const {
     // Where an edge crosses the first row, relative to the rectangle, cut where moving it further
@@ -66,19 +70,21 @@ struct Diagonal : BandBounds {
 // q // chunk == kv // chunk and q >= kv.
 struct Chunks : BandBounds {
   int64_t chunk;
-  int64_t kv_len;
+  KvRange domain;
 
-  Chunks(Shape shape, int64_t size) : chunk(size), kv_len(shape.kv_len) {}
+  Chunks(KvRange kv_domain, int64_t size) : chunk(size), domain(kv_domain) {}
 
-  int64_t Lo(int64_t q) const { return ClampWide(Wide{q} - FloorMod(q, chunk), 0, kv_len); }
-  int64_t Hi(int64_t q) const { return ClampWide(Wide{q} + 1, 0, kv_len); }
+  int64_t Lo(int64_t q) const {
+    return ClampWide(Wide{q} - FloorMod(q, chunk), domain.begin, domain.end);
+  }
+  int64_t Hi(int64_t q) const { return ClampWide(Wide{q} + 1, domain.begin, domain.end); }
 
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const {
     const bool one_chunk = Wide{rows.max()} - FloorMod(rows.max(), chunk) <= rows.min();
     key->push_back(one_chunk);
     if (one_chunk) {
       key->push_back(std::clamp<int64_t>(Lo(rows.first) - kv.begin, 0, kv.size()));
-      const Diagonal causal({0, kv_len}, std::nullopt, 0, 0);
+      const Diagonal causal(domain, std::nullopt, 0, 0);
       return causal.AppendKey(rows, kv, key);
     }
     key->push_back(FloorMod(rows.first, chunk));
@@ -186,41 +192,40 @@ class StrideAnalysis final : public Analysis {
 
 }  // namespace
 
-std::unique_ptr<const Analysis> AnalyzePositional(const Mask& mask) {
+std::unique_ptr<const Analysis> AnalyzePositional(const Mask& mask, KvRange domain) {
   const Shape shape = mask.shape();
   constexpr int64_t kLowest = std::numeric_limits<int64_t>::min();
   const auto columns = [&](int64_t begin, int64_t end) -> std::unique_ptr<const Analysis> {
-    return std::make_unique<BandAnalysis<Columns>>(shape, Columns(shape, begin, end));
+    return std::make_unique<BandAnalysis<Columns>>(shape, Columns(domain, begin, end));
   };
   using Result = std::unique_ptr<const Analysis>;
-  return std::visit(Overloaded{
-                        [&](const node::Full&) -> Result { return columns(0, shape.kv_len); },
-                        [&](const node::Causal& n) -> Result {
-                          return std::make_unique<BandAnalysis<Diagonal>>(
-                              shape, Diagonal(shape, std::nullopt, 0, n.offset));
-                        },
-                        [&](const node::Local& n) -> Result {
-                          // A window that closes on itself sees nothing, wherever it is.
-                          if (n.left && n.right && Wide{*n.left} + *n.right < 0)
-                            return columns(0, 0);
-                          return std::make_unique<BandAnalysis<Diagonal>>(
-                              shape, Diagonal(shape, n.left, n.right, n.offset));
-                        },
-                        [&](const node::ChunkedCausal& n) -> Result {
-                          return std::make_unique<BandAnalysis<Chunks>>(shape,
-                                                                        Chunks(shape, n.chunk));
-                        },
-                        [&](const node::Prefix& n) -> Result { return columns(kLowest, n.n); },
-                        [&](const node::KvRange& n) -> Result { return columns(n.begin, n.end); },
-                        [&](const node::QRange& n) -> Result {
-                          return std::make_unique<QRangeAnalysis>(shape, n.begin, n.end);
-                        },
-                        [&](const node::Stride& n) -> Result {
-                          return std::make_unique<StrideAnalysis>(shape, n.step, n.phase);
-                        },
-                        [&](const auto&) -> Result { return columns(0, 0); },  // empty()
-                    },
-                    mask.node().expr);
+  return std::visit(
+      Overloaded{
+          [&](const node::Full&) -> Result { return columns(domain.begin, domain.end); },
+          [&](const node::Causal& n) -> Result {
+            return std::make_unique<BandAnalysis<Diagonal>>(
+                shape, Diagonal(domain, std::nullopt, 0, n.offset));
+          },
+          [&](const node::Local& n) -> Result {
+            // A window that closes on itself sees nothing, wherever it is.
+            if (n.left && n.right && Wide{*n.left} + *n.right < 0) return columns(0, 0);
+            return std::make_unique<BandAnalysis<Diagonal>>(
+                shape, Diagonal(domain, n.left, n.right, n.offset));
+          },
+          [&](const node::ChunkedCausal& n) -> Result {
+            return std::make_unique<BandAnalysis<Chunks>>(shape, Chunks(domain, n.chunk));
+          },
+          [&](const node::Prefix& n) -> Result { return columns(kLowest, n.n); },
+          [&](const node::KvRange& n) -> Result { return columns(n.begin, n.end); },
+          [&](const node::QRange& n) -> Result {
+            return std::make_unique<QRangeAnalysis>(shape, n.begin, n.end);
+          },
+          [&](const node::Stride& n) -> Result {
+            return std::make_unique<StrideAnalysis>(shape, n.step, n.phase);
+          },
+          [&](const auto&) -> Result { return columns(0, 0); },  // empty()
+      },
+      mask.node().expr);
 }
 
 }  // namespace splashmask

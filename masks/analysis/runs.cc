@@ -2,9 +2,28 @@
 #include "splashmask/masks/analysis/runs.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 namespace splashmask {
+
+void AppendRunsOfBits(const uint64_t* row, int64_t count, int64_t begin, Runs* runs) {
+  for (int64_t at = 0; at < count;) {
+    // The next bit that is set, then the next that is not; a word at a time.
+    const auto next = [&](int64_t from, uint64_t flip) {
+      while (from < count) {
+        const uint64_t word = (row[from / 64] ^ flip) >> (from % 64);
+        if (word != 0) return std::min(count, from + std::countr_zero(word));
+        from = (from / 64 + 1) * 64;
+      }
+      return count;
+    };
+    const int64_t first = next(at, 0);
+    if (first == count) return;
+    at = next(first, ~uint64_t{0});
+    AppendRun({begin + first, begin + at}, runs);
+  }
+}
 
 void ComplementRuns(const Runs& runs, KvRange kv, Runs* out) {
   out->clear();

@@ -30,6 +30,35 @@ void Combine(node::Op op, int64_t words, const uint64_t* right, uint64_t* left) 
   }
 }
 
+// A mask whose columns are evaluated at other positions: read stretch by stretch of those that
+// follow one another.
+class KvOrderLeaf final : public Leaf {
+ public:
+  KvOrderLeaf(const Mask& mask, const Array& positions) : program_(mask), positions_(positions) {}
+
+  void Fill(int64_t position, int64_t kv_begin, int64_t count, uint64_t* out) const override {
+    std::fill_n(out, WordsFor(count), 0);
+    CellReader reader(program_);
+    uint64_t words[kTileWords];
+    for (int64_t i = 0; i < count;) {
+      const int64_t first = positions_.At(kv_begin + i);
+      int64_t cells = 1;
+      while (i + cells < count && cells < kTileCells &&
+             positions_.At(kv_begin + i + cells) == first + cells) {
+        ++cells;
+      }
+      reader.Read(position, first, cells, words);
+      for (int64_t c = 0; c < cells; ++c, ++i) {
+        out[i / 64] |= (words[c / 64] >> (c % 64) & 1) << (i % 64);
+      }
+    }
+  }
+
+ private:
+  CellProgram program_;
+  Array positions_;
+};
+
 }  // namespace
 
 CellProgram::CellProgram(const Mask& mask) : mask_(mask) { Append(mask_, 0, 1); }
@@ -38,12 +67,18 @@ CellProgram::CellProgram(const Mask& mask) : mask_(mask) { Append(mask_, 0, 1); 
 void CellProgram::Append(const Mask& mask, int32_t order, int32_t depth) {
   operands_ = std::max(operands_, depth);
   const MaskExpr& expr = mask.node().expr;
-  if (std::unique_ptr<Leaf> leaf = MakeLeaf(expr)) {
-    steps_.push_back({Kind::kLeaf, static_cast<int32_t>(leaves_.size())});
-    leaves_.push_back({std::move(leaf), order});
+  if (std::unique_ptr<Leaf> leaf = MakeLeaf(expr, mask.shape())) {
+    AppendLeaf(std::move(leaf), order);
   } else if (const auto* reorder = std::get_if<node::Reorder>(&expr)) {
-    orders_.push_back({reorder->q_positions, order});
-    Append(reorder->mask, static_cast<int32_t>(orders_.size()), depth);
+    if (reorder->q) {
+      orders_.push_back({reorder->q->positions, order});
+      order = static_cast<int32_t>(orders_.size());
+    }
+    if (reorder->kv) {
+      AppendLeaf(std::make_unique<KvOrderLeaf>(reorder->mask, reorder->kv->positions), order);
+    } else {
+      Append(reorder->mask, order, depth);
+    }
   } else if (const auto* inverse = std::get_if<node::Not>(&expr)) {
     Append(inverse->mask, order, depth);
     steps_.push_back({Kind::kNot});
@@ -53,6 +88,11 @@ void CellProgram::Append(const Mask& mask, int32_t order, int32_t depth) {
     Append(binary.right, order, depth + 1);
     steps_.push_back({Kind::kBinary, -1, binary.op});
   }
+}
+
+void CellProgram::AppendLeaf(std::unique_ptr<Leaf> leaf, int32_t order) {
+  steps_.push_back({Kind::kLeaf, static_cast<int32_t>(leaves_.size())});
+  leaves_.push_back({std::move(leaf), order});
 }
 
 CellReader::CellReader(const CellProgram& program)

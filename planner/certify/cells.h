@@ -29,7 +29,7 @@ class CellProgram {
     int32_t leaf = -1;  // Into leaves_, for kLeaf.
     node::Op op = node::Op::kAnd;
   };
-  // A reordering: position p of `outer` is evaluated at positions[p].
+  // A reordering of rows: position p of `outer` is evaluated at positions[p].
   struct Order {
     Array positions;
     int32_t outer;
@@ -40,6 +40,7 @@ class CellProgram {
   };
 
   void Append(const Mask& mask, int32_t order, int32_t depth);
+  void AppendLeaf(std::unique_ptr<Leaf> leaf, int32_t order);
 
   Mask mask_;  // Leaves refer to its arrays.
   std::vector<Step> steps_;

@@ -17,13 +17,13 @@ namespace {
 
 const Mask& WithoutReorder(const Mask& mask) {
   const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
-  return reorder == nullptr ? mask : reorder->mask;
+  return reorder == nullptr || reorder->kv ? mask : reorder->mask;
 }
 
 // The q positions that a computable mask hands to the kernel.
 Array QPositions(const Mask& mask) {
   const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
-  if (reorder != nullptr) return reorder->q_positions;
+  if (reorder != nullptr) return reorder->q->positions;
   std::vector<int32_t> rows(static_cast<size_t>(mask.shape().q_len));
   std::iota(rows.begin(), rows.end(), 0);
   return Array::FromVector(rows);
@@ -36,8 +36,9 @@ bool ReadsMore(const Mask& mask) {
   if (const auto* pair = std::get_if<node::Binary>(&expr)) {
     return ReadsMore(pair->left) || ReadsMore(pair->right);
   }
-  return mask.node().has_indexed_leaf || std::holds_alternative<node::Documents>(expr) ||
-         std::holds_alternative<node::Custom>(expr) || std::holds_alternative<node::Reorder>(expr);
+  return mask.node().indexes_q || std::holds_alternative<node::Documents>(expr) ||
+         std::holds_alternative<node::Where>(expr) || std::holds_alternative<node::Custom>(expr) ||
+         std::holds_alternative<node::Reorder>(expr);
 }
 
 }  // namespace

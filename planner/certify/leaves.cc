@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "splashmask/planner/certify/predicate_leaf.h"
+
 namespace splashmask::certify {
 
 namespace {
@@ -207,7 +209,7 @@ std::unique_ptr<Leaf> MakeDocuments(const node::Documents& documents) {
 
 }  // namespace
 
-std::unique_ptr<Leaf> MakeLeaf(const MaskExpr& expr) {
+std::unique_ptr<Leaf> MakeLeaf(const MaskExpr& expr, Shape shape) {
   using LeafPtr = std::unique_ptr<Leaf>;
   return std::visit(
       Overloaded{
@@ -241,6 +243,7 @@ std::unique_ptr<Leaf> MakeLeaf(const MaskExpr& expr) {
           [](const node::Segments& n) -> LeafPtr { return std::make_unique<SegmentsLeaf>(n); },
           [](const node::Blocks& n) -> LeafPtr { return std::make_unique<BlocksLeaf>(n); },
           [](const node::Dense& n) -> LeafPtr { return std::make_unique<DenseLeaf>(n.array); },
+          [&](const node::Where& n) { return MakePredicateLeaf(n.predicate, shape); },
           [](const node::Custom& n) -> LeafPtr {
             return std::make_unique<CustomLeaf>(*n.function);
           },

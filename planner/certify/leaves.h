@@ -27,8 +27,8 @@ class Leaf {
   virtual std::optional<int64_t> Key(int64_t /*position*/) const { return std::nullopt; }
 };
 
-/// The leaf of `expr`, or nullptr for a node with children. It may refer to arrays inside `expr`,
-/// which has to outlive it.
-std::unique_ptr<Leaf> MakeLeaf(const MaskExpr& expr);
+/// The leaf of `expr`, which has the shape `shape`, or nullptr for a node with children. It may
+/// refer to arrays inside `expr`, which has to outlive it.
+std::unique_ptr<Leaf> MakeLeaf(const MaskExpr& expr, Shape shape);
 
 }  // namespace splashmask::certify

@@ -27,6 +27,7 @@ bool IsPositional(const Mask& mask) {
           [](const node::Segments&) { return false; },
           [](const node::Blocks&) { return false; },
           [](const node::Dense&) { return false; },
+          [](const node::Where&) { return false; },
           [](const node::Custom&) { return false; },
           [](const node::Reorder&) { return false; },
           [](const node::Not& n) { return IsPositional(n.mask); },
@@ -50,8 +51,8 @@ std::optional<Computable> FindComputable(const Mask& mask, bool simplify) {
     return IsComputable(function) || (simplify && IsPositional(function));
   };
   const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
-  if (reorder != nullptr && computable(reorder->mask)) {
-    return Computable{reorder->mask, reorder->q_positions};
+  if (reorder != nullptr && !reorder->kv && computable(reorder->mask)) {
+    return Computable{reorder->mask, reorder->q->positions};
   }
   if (!computable(mask)) return std::nullopt;
   return Computable{mask, std::nullopt};

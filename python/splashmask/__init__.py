@@ -36,6 +36,7 @@ from .masks import (
     segments,
     stride,
     striped,
+    where,
     zigzag,
 )
 from .multi_head_mask import MultiHeadMask
@@ -96,5 +97,6 @@ __all__ = [
     "stride",
     "striped",
     "trace",
+    "where",
     "zigzag",
 ]

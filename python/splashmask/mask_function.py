@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import _core
+from .predicate import evaluate
 
 
 class MaskFunction:
@@ -124,4 +125,8 @@ def _evaluate(expr: _core.Expr, q: Any, kv: Any) -> Any:
     if kind in _OPERATIONS:
         left = _evaluate(parts["left"], q, kv)
         return _OPERATIONS[kind](left, _evaluate(parts["right"], q, kv))
+    if kind == "where":
+        q_len, kv_len = expr.shape
+        names = {"q": q, "kv": kv, "q_len": q_len, "kv_len": kv_len}
+        return _everywhere(q, kv) & evaluate(parts["predicate"], names)
     return _LEAVES[kind](parts, q, kv)

@@ -75,13 +75,15 @@ class Mask:
         has been assigned, as JAX users do. Assigning rebinds this object to the reordered mask;
         expressions already built from it keep their value."""
         kind, parts = self._expr.describe()
-        return parts["q"] if kind == "reorder" else np.arange(self.shape[0], dtype=np.int32)
+        if kind == "reorder" and parts["q"] is not None:
+            return parts["q"]
+        return np.arange(self.shape[0], dtype=np.int32)
 
     @q_sequence.setter
     def q_sequence(self, positions: np.ndarray) -> None:
         kind, parts = self._expr.describe()
-        mask = parts["mask"] if kind == "reorder" else self._expr
-        self._expr = mask.reorder(as_array(positions))
+        mask, kv = (parts["mask"], parts["kv"]) if kind == "reorder" else (self._expr, None)
+        self._expr = mask.reorder(as_array(positions), kv)
         self.__class__ = type(wrap(self._expr))  # A reordered array is no NumpyMask any more.
 
     def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
@@ -352,7 +354,8 @@ def wrap(expr: _core.Expr) -> Mask:
     kind, parts = expr.describe()
     inner = parts["mask"].describe()[0] if kind == "reorder" else kind
     cls = _CLASSES.get(inner, _Composed)
-    if kind == "reorder" and not issubclass(cls, (_Positional, CustomMask)):
+    if kind == "reorder" and (parts["kv"] is not None or
+                              not issubclass(cls, (_Positional, CustomMask))):
         cls = _Composed
     mask = object.__new__(cls)
     mask._expr = expr
@@ -427,17 +430,41 @@ def blocks(shape: Shape, bits: np.ndarray, block: int) -> Mask:
     return wrap(_core.Expr.blocks(check_shape(shape), as_array(bits), as_int("block", block)))
 
 
-def reorder(mask: Mask, q: np.ndarray) -> Mask:
-    """Row r is `mask` evaluated at position q[r]; any integers, whose dtype q_sequence keeps. Masks
-    with arrays need positions in [0, q_len)."""
-    return wrap(as_mask(mask)._expr.reorder(as_array(q)))
+def where(shape: Shape, predicate: str) -> Mask:
+    """What a predicate says of the integers `q`, `kv`, `q_len` and `kv_len`, as Python evaluates it:
+    `+ - * // %`, comparisons, `and or not`, `abs min max`. For example "q >= kv and (q - kv) % 64 < 8".
+    Unlike a CustomMask it has a text form, can be pickled and stored, and rectangles that interval
+    arithmetic decides are never evaluated.
+
+    Raises:
+      Error: `predicate` is no such condition, or in some cell of the shape it divides by zero or
+        leaves 64 bits; the message names the first one in row order.
+    """
+    if not isinstance(predicate, str):
+        raise ArgumentTypeError(f"[mask] expected a predicate as text, got {predicate!r}")
+    return wrap(_core.Expr.where(check_shape(shape), predicate))
 
 
-def zigzag(mask: Mask, n: int) -> Mask:
-    """`mask` with its q positions in 2n equal pieces, shard i getting pieces i and 2n - 1 - i."""
-    return wrap(as_mask(mask)._expr.zigzag(as_int("n", n)))
+def reorder(mask: Mask, q: np.ndarray | None = None, kv: np.ndarray | None = None) -> Mask:
+    """Row r is `mask` evaluated at q position q[r], column c at kv position kv[c]; None leaves an axis
+    as it is. Any integers, also with repeats (of kv up to 2**60 in magnitude); q_sequence keeps the
+    dtype of q. Masks with arrays need positions in [0, q_len) and [0, kv_len)."""
+    q, kv = (None if order is None else as_array(order) for order in (q, kv))
+    return wrap(as_mask(mask)._expr.reorder(q, kv))
 
 
-def striped(mask: Mask, n: int) -> Mask:
-    """`mask` with its q positions so laid out that shard i gets those congruent to i modulo n."""
-    return wrap(as_mask(mask)._expr.striped(as_int("n", n)))
+def zigzag(mask: Mask, n: int, *, kv: bool = False) -> Mask:
+    """`mask` with its q positions (with `kv` its kv positions, too) in 2n equal pieces, shard i
+    getting pieces i and 2n - 1 - i."""
+    return _lay_out(mask, "zigzag", n, kv)
+
+
+def striped(mask: Mask, n: int, *, kv: bool = False) -> Mask:
+    """`mask` with its q positions (with `kv` its kv positions, too) so laid out that shard i gets
+    those congruent to i modulo n."""
+    return _lay_out(mask, "striped", n, kv)
+
+
+def _lay_out(mask: Mask, layout: str, n: int, kv: bool) -> Mask:
+    order = (layout, as_int("n", n))
+    return wrap(as_mask(mask)._expr.reorder(order, order if kv else None))

@@ -176,8 +176,8 @@ _DYNAMIC_GRIDS = [
 def generate(output):
     files = {
         "static": random_cases("static", 250, 1),
-        "q_sequence": random_cases("q_sequence", 130, 2),
-        "every_node": random_cases("every node", 100, 3),
+        "q_sequence": random_cases("q_sequence", 160, 2),
+        "every_node": random_cases("every node", 160, 3),
         "boundaries": boundary_cases(),
         "dynamic": dynamic_cases(_DYNAMIC_GRIDS, 24, 4),
     }

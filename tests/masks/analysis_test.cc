@@ -54,6 +54,16 @@ std::vector<Mask> SmallLeaves(Shape shape) {
   return masks;
 }
 
+// 0, step, 2 * step, ... around the length, in two stretches that are far apart for an odd step.
+std::vector<int64_t> Strided(int64_t length, int64_t step) {
+  std::vector<int64_t> positions;
+  for (int64_t r = 0; r < length; ++r) {
+    const int64_t wrapped = ((r % 6) * step % 12 + 12) % 12;
+    positions.push_back(wrapped + (r >= 6 ? 100 * (step % 2) : 0));
+  }
+  return positions;
+}
+
 RectClass ClassOf(const std::vector<uint8_t>& cells, Shape shape, const Rows& rows, KvRange kv) {
   bool any = false, all = true;
   for (int64_t q = rows.first; q <= rows.last(); ++q) {
@@ -169,17 +179,113 @@ TEST(AnalysisTest, RandomExpressionsWithArraysAndOrders) {
   EXPECT_GT(checked.keyed, 0);
 }
 
+// Predicates of the kinds that people write, and what intervals and keys make of them.
+std::vector<Mask> Predicates(Shape shape) {
+  std::vector<Mask> masks;
+  for (const char* predicate : {"q >= kv",
+                                "q >= kv and (q - kv) % 4 < 2",
+                                "kv // 3 <= q // 3",
+                                "abs(q - kv) * 3 < kv",
+                                "abs(q // 3 - kv // 3) <= 1 and abs(q % 3 - kv % 3) <= 1",
+                                "q * kv % 5 == 2",
+                                "(q + kv) % 3 == 0 or q == kv",
+                                "min(q, kv) // 2 == max(q, kv) // 3",
+                                "0 <= q - kv < 4 or kv < 2",
+                                "q // (kv + 1) == 1",
+                                "kv % (q + 2) < 2",
+                                "q_len - q > kv",
+                                "not (q < 4 and kv > 2)",
+                                "q % -4 == -(kv % 4)",
+                                "-q // 3 == -kv // 3",
+                                "(q - kv) * (q - kv) < 9",
+                                "abs(q % 7 - 3) < kv % 5",
+                                "max(q - kv, 0) % 3 == 1",
+                                "q * 3000000000 // 3000000000 == kv",
+                                "(q - kv) * 5000000000 % 15000000000 > kv",
+                                "q < kv_len and kv < q_len"}) {
+    masks.push_back(Mask::Where(shape, predicate));
+  }
+  return masks;
+}
+
+TEST(AnalysisTest, PredicatesOverEveryRectangle) {
+  Checked checked;
+  for (Shape shape : {Shape{12, 12}, Shape{5, 9}, Shape{2, 14}, Shape{14, 3}}) {
+    for (const Mask& mask : Predicates(shape)) {
+      CheckMask(mask, &checked);
+      CheckMask(mask.Reorder(Positions::FromArray(Array::FromVector(Strided(shape.q_len, 3)))),
+                &checked);
+      if (HasFatalFailure()) return;
+    }
+  }
+  EXPECT_GT(checked.known, 1000);
+  EXPECT_EQ(checked.keyless, 0);
+}
+
+// Columns of every step, forwards, backwards and repeated, beside rows that are so, too.
+TEST(AnalysisTest, OrdersOfColumns) {
+  Checked checked;
+  const Shape shape{9, 12};
+  std::vector<Mask> masks = SmallLeaves(shape), predicates = Predicates(shape);
+  masks.insert(masks.end(), predicates.begin(), predicates.end());
+  const Positions backwards = Positions::FromArray(Array::FromVector(Strided(shape.q_len, -1)));
+  for (int64_t step : {-5, -2, -1, 0, 1, 2, 3, 7}) {
+    const Positions kv = Positions::FromArray(Array::FromVector(Strided(shape.kv_len, step)));
+    for (size_t i = 0; i < masks.size(); i += 19 * 8 / SampleSize(8)) {
+      CheckMask(masks[i].Reorder(std::nullopt, kv), &checked);
+      CheckMask(masks[i].Reorder(backwards, kv), &checked);
+      if (HasFatalFailure()) return;
+    }
+  }
+  EXPECT_GT(checked.known, checked.unknown);
+  EXPECT_GT(checked.keyed, checked.keyless);
+}
+
+// Long axes, so that orders are cut into many parts, near and far apart.
+TEST(AnalysisTest, LongOrdersOfColumns) {
+  const Shape shape{3, 700};
+  for (uint64_t seed = 0; seed < SampleSize(120); ++seed) {
+    std::mt19937_64 random(seed);
+    std::vector<int64_t> positions(static_cast<size_t>(shape.kv_len));
+    const int64_t piece = static_cast<int64_t>(random() % 90 + 1);
+    for (int64_t begin = 0; begin < shape.kv_len; begin += piece) {
+      int64_t first = static_cast<int64_t>(random() % 700);
+      if (seed % 5 == 0) first *= int64_t{1} << 40;
+      const int64_t step = static_cast<int64_t>(random() % 5) - 2;
+      for (int64_t i = begin; i < std::min(shape.kv_len, begin + piece); ++i) {
+        positions[i] = std::clamp(first + step * (i - begin), -kMostKvPosition, kMostKvPosition);
+      }
+    }
+    const Positions kv = Positions::FromArray(Array::FromVector(positions));
+    const Mask mask = (Mask::Local(shape, 300, 100, 250) | Mask::Stride(shape, 3) |
+                       Mask::Where(shape, "kv // 64 % 2 == q % 2"))
+                          .Reorder(std::nullopt, kv);
+    const auto analysis = Analyze(mask);
+    for (int64_t q = 0; q < shape.q_len; ++q) {
+      const KvRange range{static_cast<int64_t>(seed % 63), 700 - static_cast<int64_t>(seed % 50)};
+      std::vector<uint64_t> words(static_cast<size_t>(WordsFor(range.size())), ~uint64_t{0});
+      analysis->Draw({&q, 1}, range, {words.data(), std::ssize(words)});
+      Runs runs;
+      analysis->ReadRuns(q, range, &runs);
+      size_t run = 0;
+      for (int64_t c = range.begin; c < range.end; ++c) {
+        while (run < runs.size() && runs[run].end <= c) ++run;
+        const bool expected = NaiveAt(mask, q, c),
+                   drawn = words[(c - range.begin) / 64] >> ((c - range.begin) % 64) & 1;
+        ASSERT_EQ(drawn, expected) << "seed " << seed << " at " << q << ", " << c;
+        ASSERT_EQ(run < runs.size() && runs[run].begin <= c, expected) << "seed " << seed;
+      }
+    }
+  }
+}
+
 // Strided and reversed rows keep their answers exact where the analysis gives one.
 TEST(AnalysisTest, OrdersOfEveryStep) {
   Checked checked;
   const Shape shape{12, 12};
   std::vector<Mask> masks = SmallLeaves(shape);
   for (int64_t step : {-5, -2, -1, 0, 2, 3, 7}) {
-    std::vector<int64_t> positions;
-    for (int64_t r = 0; r < shape.q_len; ++r) {
-      positions.push_back(((r % 6) * step % 12 + 12) % 12 + (r >= 6 ? 100 * (step % 2) : 0));
-    }
-    const Positions q = Positions::FromArray(Array::FromVector(positions));
+    const Positions q = Positions::FromArray(Array::FromVector(Strided(shape.q_len, step)));
     for (size_t i = 0; i < masks.size(); i += 7 * 8 / SampleSize(8)) {
       CheckMask(masks[i].Reorder(q), &checked);
       if (HasFatalFailure()) return;

@@ -144,6 +144,31 @@ TEST(MaskTest, ReorderingTwiceComposes) {
   EXPECT_EQ("##..\n##..\n####\n....\n", Draw(twice));
 }
 
+TEST(MaskTest, ColumnsAreReorderedAsRowsAre) {
+  const Mask causal = Mask::Causal({4, 4});
+  const Positions kv = Positions::FromArray(Ints({3, 0, 9, -5}));
+  const Mask columns = causal.Reorder(std::nullopt, kv);
+  EXPECT_EQ(".#.#\n.#.#\n.#.#\n##.#\n", Draw(columns));
+  // One axis after the other is both at once.
+  const Positions q = Positions::FromArray(Ints({9, 1, 0, -7}));
+  EXPECT_EQ(causal.Reorder(q, kv), columns.Reorder(q));
+  EXPECT_EQ(causal.Reorder(q, kv), causal.Reorder(q).Reorder(std::nullopt, kv));
+  EXPECT_EQ("####\n.#.#\n.#.#\n....\n", Draw(causal.Reorder(q, kv)));
+  EXPECT_EQ(causal.Reorder(std::nullopt, Positions::FromArray(Ints({0, 3, 3, 9}))),
+            columns.Reorder(std::nullopt, Positions::FromArray(Ints({1, 0, 0, 2}))));
+  // Of columns the dtype says nothing; of rows it does.
+  const Positions identity = Positions::FromArray(Ints({0, 1, 2, 3}));
+  EXPECT_EQ(causal, causal.Reorder(std::nullopt, identity));
+  EXPECT_EQ(causal.Reorder(identity), causal.Reorder(identity, identity));
+  EXPECT_FALSE(columns == causal);
+  EXPECT_FALSE(columns == causal.Reorder(kv));
+  EXPECT_NE(columns.Hash(), causal.Reorder(kv).Hash());
+  const std::vector<int32_t> narrow = {3, 0, 9, -5};
+  EXPECT_EQ(
+      HeadIdentity(columns),
+      HeadIdentity(causal.Reorder(std::nullopt, Positions::FromArray(Array::FromVector(narrow)))));
+}
+
 TEST(MaskTest, ZigzagAndStripedDealPositionsToShards) {
   const Mask rows = Mask::Local({8, 8}, 0, 0);  // Row q sees column q: the positions themselves.
   EXPECT_EQ(
@@ -204,6 +229,43 @@ TEST(MaskTest, RefusesParametersOutsideTheirRange) {
                 (dense & Mask::Causal(kShape))
                     .Reorder(Positions::FromArray(Ints({0, 1, 8, 0, 0, 0, 0, 0})));
               });
+}
+
+TEST(MaskTest, RefusesKvPositionsThatDoNotFit) {
+  const auto invalid = ErrorCode::kInvalidArgument;
+  const auto kv = [](std::vector<int64_t> positions) {
+    return Positions::FromArray(Array::FromVector(positions));
+  };
+  ExpectError(invalid,
+              "[mask] expected kv positions in [0, 2), as this mask holds an array or a "
+              "reordering; got -1 at index 1",
+              [&] {
+                Mask::Dense({2, 2}, Bools(std::vector<uint8_t>(4), 2, 2))
+                    .Reorder(std::nullopt, kv({0, -1}));
+              });
+  ExpectError(invalid,
+              "[mask] expected kv positions in [0, 2), as this mask holds an array or a "
+              "reordering; got 5 at index 0",
+              [&] {
+                Mask::Causal({2, 2}).Reorder({}, kv({7, 9})).Reorder({}, kv({5, 0}));
+              });
+  ExpectError(invalid,
+              "[mask] expected kv positions of magnitude up to 2^60, got 1152921504606846977 at "
+              "index 1",
+              [&] {
+                Mask::Causal({2, 2}).Reorder({}, kv({0, kMostKvPosition + 1}));
+              });
+  ExpectError(invalid, "[mask] expected zigzag(n) with 2n to divide kv_len (6), got n = 2", [] {
+    Mask::Causal({8, 6}).Reorder({}, Positions::Zigzag(2));
+  });
+  ExpectError(ErrorCode::kInvalidArray,
+              "[mask] expected kv positions array to have 2 elements, got 3", [&] {
+                Mask::Causal({4, 2}).Reorder({}, kv({0, 1, 2}));
+              });
+  // A mask that orders its columns may have its rows anywhere, and the other way round.
+  const Mask columns = Mask::Causal({2, 2}).Reorder({}, kv({7, 9}));
+  EXPECT_NO_THROW(columns.Reorder(kv({100, -100})));
+  EXPECT_NO_THROW(Mask::Causal({2, 2}).Reorder(kv({100, -100})).Reorder({}, kv({7, 9})));
 }
 
 TEST(MaskTest, RefusesArraysThatDoNotFit) {

@@ -56,7 +56,7 @@ TEST(ParseErrorTest, NamesTheNearestMaskAndArgument) {
   ExpectSyntax("xyzzyplugh(1)",
                "unknown mask 'xyzzyplugh': known are reorder, full, empty, causal, local, "
                "chunked_causal, prefix, q_range, kv_range, stride, documents, segments, blocks, "
-               "dense at column 1\n  xyzzyplugh(1)\n  ^");
+               "dense, where at column 1\n  xyzzyplugh(1)\n  ^");
   ExpectSyntax("causal(ofset=1)",
                "unknown argument 'ofset' of causal(): did you mean 'offset'? at column 8\n"
                "  causal(ofset=1)\n         ^");
@@ -104,11 +104,17 @@ TEST(ParseErrorTest, ChecksArguments) {
 
 TEST(ParseErrorTest, ChecksReorder) {
   ExpectSyntax("reorder(causal())",
-               "expected ', q=...' in reorder(), got ')' at column 17\n"
+               "expected ', q=...' or ', kv=...' in reorder(), got ')' at column 17\n"
                "  reorder(causal())\n                  ^");
-  ExpectSyntax("reorder(causal(), kv=zigzag(2))",
-               "expected q=... as the second argument of reorder(), got 'kv' at column 19\n"
-               "  reorder(causal(), kv=zigzag(2))\n                    ^");
+  ExpectSyntax("reorder(causal(), k=zigzag(2))",
+               "expected q=... or kv=... in reorder(), got 'k' at column 19\n"
+               "  reorder(causal(), k=zigzag(2))\n                    ^");
+  ExpectSyntax("reorder(causal(), q=zigzag(2), q=zigzag(2))",
+               "argument 'q' is given twice at column 32\n"
+               "  reorder(causal(), q=zigzag(2), q=zigzag(2))\n                                 ^");
+  ExpectSyntax("reorder(causal(), q=zigzag(2) kv=zigzag(2))",
+               "expected ')' to close reorder, got 'kv' at column 31\n"
+               "  reorder(causal(), q=zigzag(2) kv=zigzag(2))\n                                ^");
   ExpectSyntax("reorder(causal(), q=sideways(2))",
                "expected a file name in quotes, zigzag(n) or striped(n) at column 21\n"
                "  reorder(causal(), q=sideways(2))\n                      ^");

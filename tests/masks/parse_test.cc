@@ -37,6 +37,10 @@ TEST(ParseTest, EveryCallMakesItsMask) {
             Parse("reorder(causal(), q=zigzag(3))"));
   EXPECT_EQ(Mask::Causal(kSquare).Reorder(Positions::Striped(4)),
             Parse("reorder(causal(), q=striped(4))"));
+  EXPECT_EQ(Mask::Causal(kSquare).Reorder(std::nullopt, Positions::Zigzag(3)),
+            Parse("reorder(causal(), kv=zigzag(3))"));
+  EXPECT_EQ(Mask::Causal(kSquare).Reorder(Positions::Striped(4), Positions::Zigzag(3)),
+            Parse("reorder(causal(), kv=zigzag(3), q=striped(4))"));
   EXPECT_EQ(Mask::Causal(kSquare, 9223372036854775807), Parse("causal(9_223_372036854775807)"));
   EXPECT_EQ(Mask::Causal(kSquare, INT64_MIN), Parse("causal(-9223372036854775808)"));
 }
@@ -84,6 +88,9 @@ TEST(ParseTest, PrintsMinimalParenthesesAndNoDefaults) {
                            "documents([5, 7])",
                            "documents([])",
                            "reorder(causal(), q=zigzag(2))",
+                           "reorder(causal(), kv=zigzag(2))",
+                           "reorder(causal(), q=zigzag(2), kv=striped(3))",
+                           "causal() & where(\"q // 3 == kv // 3\")",
                            "reorder(causal() | full(), q=striped(3))",
                            "causal() | prefix(2) ^ full() & ~empty()",
                            "(causal() | prefix(2)) & full()",

@@ -66,8 +66,22 @@ bool LargeCasesProven() {
       (Mask::KvRange(shape, 64, 640) - Mask::KvRange(shape, 512, 513)).Reorder(Scattered(shape)),
       (Mask::Local(shape, 100, 0) ^ Mask::Prefix(shape, 256)).Reorder(Scattered(shape)),
   };
+  for (const char* predicate :
+       {"q >= kv and (q - kv) % 192 < 100", "abs(q // 32 - kv // 32) <= 2 and q % 7 != kv % 5",
+        "(q - kv) // 300 == -1 or kv // 100 == 3", "q * 3 // (kv + 1) <= 2 and q * kv % 11 < 4"}) {
+    masks.push_back(Mask::Where(shape, predicate));
+    masks.push_back(Mask::Where(shape, predicate).Reorder(Scattered(shape), Positions::Zigzag(4)));
+  }
+  std::vector<int64_t> backwards;
+  for (int64_t c = 0; c < shape.kv_len; ++c) backwards.push_back(c < 1000 ? 999 - c : c);
+  for (const Positions& kv :
+       {Positions::FromArray(Array::FromVector(backwards)), Positions::Striped(16)}) {
+    masks.push_back(Mask::Causal(shape, 200).Reorder(std::nullopt, kv));
+    masks.push_back(
+        (Mask::Local(shape, 300, 40) | Mask::Stride(shape, 70)).Reorder(std::nullopt, kv));
+  }
   std::mt19937_64 random(1);
-  while (masks.size() < 40) {
+  while (masks.size() < 60) {
     masks.push_back(RandomMask(random, shape, 2).Reorder(Scattered(shape)));
   }
   uint64_t number = 0;

@@ -86,6 +86,17 @@ std::vector<Mask> AnalyticLeaves(Shape shape) {
   return leaves;
 }
 
+std::vector<Mask> Predicates(Shape shape) {
+  std::vector<Mask> leaves;
+  for (const char* predicate :
+       {"q >= kv and (q - kv) % 5 < 2", "abs(q // 8 - kv // 8) <= 1", "q // (kv * kv + 1) == 0",
+        "kv % -7 == -(q % 3)", "min(q, kv) < 4 or max(q // 2, kv_len - q_len) == kv",
+        "not (q != 3 and kv // (q - 3) * 2 > -kv)"}) {
+    leaves.push_back(Mask::Where(shape, predicate));
+  }
+  return leaves;
+}
+
 std::vector<Mask> ArrayLeaves(Shape shape) {
   std::vector<int64_t> q_ids, kv_ids;
   for (int64_t i = 0; i < shape.q_len; ++i) q_ids.push_back(i % 3 - 1);
@@ -109,6 +120,9 @@ TEST(CertifyCellsTest, EveryLeafAtEveryWidth) {
       const Shape shape{q_len, kv_len};
       for (const Mask& leaf : ArrayLeaves(shape))
         ASSERT_NO_FATAL_FAILURE(ExpectWordsEqualCells(leaf));
+      for (const Mask& leaf : Predicates(shape)) {
+        ASSERT_NO_FATAL_FAILURE(ExpectWordsEqualCells(leaf));
+      }
       if (kv_len < 3) continue;  // For the documents.
       for (const Mask& leaf : AnalyticLeaves(shape)) {
         ASSERT_NO_FATAL_FAILURE(ExpectWordsEqualCells(leaf));
@@ -126,6 +140,44 @@ TEST(CertifyCellsTest, PositionsAnywhere) {
     const Positions positions = Positions::FromArray(Array::FromVector(anywhere));
     for (const Mask& leaf : AnalyticLeaves(shape)) {
       ASSERT_NO_FATAL_FAILURE(ExpectWordsEqualCells(leaf.Reorder(positions)));
+    }
+  }
+}
+
+TEST(CertifyCellsTest, ColumnsAnywhere) {
+  const std::vector<int64_t> anywhere{-kMostKvPosition,
+                                      -1000,
+                                      -65,
+                                      -64,
+                                      -63,
+                                      -2,
+                                      -1,
+                                      0,
+                                      1,
+                                      2,
+                                      5,
+                                      63,
+                                      64,
+                                      65,
+                                      127,
+                                      128,
+                                      1000,
+                                      1L << 40,
+                                      kMostKvPosition};
+  std::vector<int64_t> stretches;
+  for (int64_t i = 0; i < 150; ++i) stretches.push_back(i < 70 ? i + 3 : i < 140 ? 200 - i : i);
+  for (const std::vector<int64_t>& kv : {anywhere, stretches}) {
+    const Shape shape{5, std::ssize(kv)};
+    const Positions columns = Positions::FromArray(Array::FromVector(kv));
+    const Positions rows =
+        Positions::FromArray(Array::FromVector(std::vector<int64_t>{4, 0, 9, -3, 2}));
+    for (const Mask& leaf : AnalyticLeaves(shape)) {
+      ASSERT_NO_FATAL_FAILURE(ExpectWordsEqualCells(leaf.Reorder(std::nullopt, columns)));
+      const Mask inner = leaf.Reorder(rows, columns);
+      ASSERT_NO_FATAL_FAILURE(ExpectWordsEqualCells(inner));
+      const std::vector<int64_t> again(static_cast<size_t>(shape.kv_len), shape.kv_len / 2);
+      ASSERT_NO_FATAL_FAILURE(ExpectWordsEqualCells(
+          (inner ^ leaf).Reorder(std::nullopt, Positions::FromArray(Array::FromVector(again)))));
     }
   }
 }

@@ -193,6 +193,30 @@ class RandomMasks:
                 positions = rng.permutation(q_len)
             return f'reorder({text}, q="{builder.add_array("q", positions)}")'
 
+        def columns():
+            kv = source.choice([
+                lambda: rng.permutation(kv_len),
+                lambda: rng.integers(0, kv_len, kv_len).astype(np.int16),
+                lambda: np.arange(kv_len)[::-1],
+            ])()
+            order = f'kv="{builder.add_array("k", kv)}"'
+            if source.integer(0, 1):
+                order = f'q="{builder.add_array("q", rng.permutation(q_len))}", {order}'
+            return f"reorder({self.external_text()}, {order})"
+
+        def where():
+            m, n = source.integer(1, 9), source.integer(1, max(q_len, kv_len))
+            predicate = source.choice([
+                f"q >= kv and (q - kv) % {m} < {n}",
+                f"kv // {n} <= q // {n}",
+                f"abs(q - kv) * {m} < kv + {n}",
+                f"abs(q // {m} - kv // {m}) <= 1 and abs(q % {m} - kv % {m}) <= {n}",
+                f"q == 0 or kv % q < {m}",
+                f"-{n} <= q * {m} - kv < {n} or kv_len - kv <= q_len - q",
+                f"not max(q // {m}, kv) - min(q, kv, {n}) > {m}",
+            ])
+            return f'where("{predicate}")'
+
         return source.choice([
             lambda: "empty()",
             lambda: f"prefix({source.integer(-2, kv_len + 2)})",
@@ -204,6 +228,9 @@ class RandomMasks:
             segments,
             blocks,
             reordered,
+            columns,
+            where,
+            where,
         ])()
 
     def expression(self, depth):

@@ -76,8 +76,19 @@ def _segments(q_ids, kv_ids, pad):
     return TextMask(function)
 
 
-def read_mask(text, q_len=None, arrays=None):
-    """One mask's text -> TextMask. `arrays` holds what it names; zigzag and striped need q_len."""
+def _where(predicate, q_len, kv_len):
+    """The predicate, which is Python, for one pair of Python's integers after the other."""
+    code = compile(predicate, "<predicate>", "eval")
+    names = {"__builtins__": {}, "abs": abs, "min": min, "max": max, "q_len": q_len,
+             "kv_len": kv_len}
+    cell = np.frompyfunc(lambda q, kv: eval(code, names, {"q": int(q), "kv": int(kv)}), 2, 1)
+    return TextMask(cell)
+
+
+def read_mask(text, shape=(None, None), arrays=None):
+    """One mask's text -> TextMask. `arrays` holds what it names; where, zigzag and striped need the
+    shape."""
+    q_len, kv_len = shape
     arrays = arrays or {}
 
     def dense(name):
@@ -88,14 +99,15 @@ def read_mask(text, q_len=None, arrays=None):
         bits = arrays[name]
         return TextMask(lambda q, kv: bits[q.astype(np.int64) // size, kv.astype(np.int64) // size])
 
-    def reorder(mask, q):
-        positions = arrays[q] if isinstance(q, str) else q
+    def take(order, length, index):
+        if order is None:
+            return index
+        positions = arrays[order] if isinstance(order, str) else order(length)
+        taken = positions[index.astype(np.int64)]
+        return taken.astype(object if taken.dtype == np.uint64 else np.int64)
 
-        def function(rows, kv):
-            taken = positions[rows.astype(np.int64)]
-            return mask(taken.astype(object if taken.dtype == np.uint64 else np.int64), kv)
-
-        return TextMask(function)
+    def reorder(mask, q=None, kv=None):
+        return TextMask(lambda rows, columns: mask(take(q, q_len, rows), take(kv, kv_len, columns)))
 
     names = {
             "none": None,
@@ -113,8 +125,9 @@ def read_mask(text, q_len=None, arrays=None):
             "blocks": blocks,
             "dense": dense,
             "reorder": reorder,
-            "zigzag": lambda n: zigzag(q_len, n),
-            "striped": lambda n: striped(q_len, n),
+            "where": lambda predicate: _where(predicate, q_len, kv_len),
+            "zigzag": lambda n: lambda length: zigzag(length, n),
+            "striped": lambda n: lambda length: striped(length, n),
     }
     return eval(compile(text, "<mask>", "eval"), {"__builtins__": {}}, names)
 
@@ -122,4 +135,4 @@ def read_mask(text, q_len=None, arrays=None):
 def materialise(text, shape, arrays=None):
     """bool[q_len, kv_len] of one mask's text."""
     q_len, kv_len = shape
-    return read_mask(text, q_len, arrays)(np.arange(q_len)[:, None], np.arange(kv_len)[None, :])
+    return read_mask(text, shape, arrays)(np.arange(q_len)[:, None], np.arange(kv_len)[None, :])

@@ -26,6 +26,66 @@ int64_t DocumentOf(const std::vector<int64_t>& lengths, int64_t position) {
   return -1;
 }
 
+// A predicate's operation at one cell, in integers that no operation of 64-bit ones leaves.
+Wide NaiveValue(std::span<const PredicateNode> nodes, size_t index, Shape shape, Wide q, Wide kv) {
+  const PredicateNode& node = nodes[index];
+  const auto left = [&] { return NaiveValue(nodes, static_cast<size_t>(node.left), shape, q, kv); };
+  const auto right = [&] {
+    return NaiveValue(nodes, static_cast<size_t>(node.right), shape, q, kv);
+  };
+  switch (node.op) {
+    case PredicateOp::kConstant:
+      return node.constant;
+    case PredicateOp::kQ:
+      return q;
+    case PredicateOp::kKv:
+      return kv;
+    case PredicateOp::kQLen:
+      return shape.q_len;
+    case PredicateOp::kKvLen:
+      return shape.kv_len;
+    case PredicateOp::kNegate:
+      return -left();
+    case PredicateOp::kAbs:
+      return left() < 0 ? -left() : left();
+    case PredicateOp::kAdd:
+      return left() + right();
+    case PredicateOp::kSubtract:
+      return left() - right();
+    case PredicateOp::kMultiply:
+      return left() * right();
+    case PredicateOp::kFloorDivide:
+      return FloorDiv(right() < 0 ? -left() : left(), right() < 0 ? -right() : right());
+    case PredicateOp::kModulo: {
+      const Wide divisor = right();
+      return divisor < 0 ? -FloorMod(-left(), -divisor) : FloorMod(left(), divisor);
+    }
+    case PredicateOp::kMin:
+      return left() < right() ? left() : right();
+    case PredicateOp::kMax:
+      return left() > right() ? left() : right();
+    case PredicateOp::kEqual:
+      return left() == right();
+    case PredicateOp::kNotEqual:
+      return left() != right();
+    case PredicateOp::kLess:
+      return left() < right();
+    case PredicateOp::kLessEqual:
+      return left() <= right();
+    case PredicateOp::kGreater:
+      return left() > right();
+    case PredicateOp::kGreaterEqual:
+      return left() >= right();
+    case PredicateOp::kNot:
+      return left() == 0;
+    case PredicateOp::kAnd:
+      return left() != 0 && right() != 0;
+    case PredicateOp::kOr:
+      return left() != 0 || right() != 0;
+  }
+  return 0;
+}
+
 bool Holds(const Array& bools, int64_t row, int64_t column) {
   return bools.data()[row * bools.shape()[1] + column] != std::byte{0};
 }
@@ -63,13 +123,18 @@ bool NaiveAt(const Mask& mask, int64_t q_position, int64_t kv_position) {
             return Holds(n.bits, q_position / n.block, kv_position / n.block);
           },
           [&](const node::Dense& n) { return Holds(n.array, q_position, kv_position); },
+          [&](const node::Where& n) {
+            const std::span<const PredicateNode> nodes = n.predicate.nodes();
+            return NaiveValue(nodes, nodes.size() - 1, mask.shape(), q, kv) != 0;
+          },
           [&](const node::Custom& n) {
             std::byte cell{};
             n.function->Evaluate({&q_position, 1}, kv_position, kv_position + 1, &cell);
             return cell != std::byte{0};
           },
           [&](const node::Reorder& n) {
-            return NaiveAt(n.mask, n.q_positions.At(q_position), kv_position);
+            return NaiveAt(n.mask, n.q ? n.q->positions.At(q_position) : q_position,
+                           n.kv ? n.kv->positions.At(kv_position) : kv_position);
           },
           [&](const node::Not& n) { return !NaiveAt(n.mask, q_position, kv_position); },
           [&](const node::Binary& n) {

@@ -37,15 +37,25 @@ bool SameHead(const Mask& a, const Mask& b) {
   const auto* a_order = std::get_if<node::Reorder>(&a.node().expr);
   const auto* b_order = std::get_if<node::Reorder>(&b.node().expr);
   if (a_order != nullptr || b_order != nullptr) {
-    const auto size = [](const node::Reorder* n) {
-      return n == nullptr ? 4 : DTypeSize(n->q_positions.dtype());
+    const auto q_of = [](const node::Reorder* n) {
+      return n != nullptr && n->q ? &*n->q : nullptr;
     };
-    const auto position = [](const node::Reorder* n, int64_t row) {
-      return n == nullptr ? row : n->q_positions.At(row);
+    const auto kv_of = [](const node::Reorder* n) {
+      return n != nullptr && n->kv ? &*n->kv : nullptr;
     };
-    if (a.shape() != b.shape() || size(a_order) != size(b_order)) return false;
-    for (int64_t row = 0; row < a.shape().q_len; ++row) {
-      if (position(a_order, row) != position(b_order, row)) return false;
+    const auto size = [](const node::Order* n) {
+      return n == nullptr ? 4 : DTypeSize(n->positions.dtype());
+    };
+    const auto position = [](const node::Order* n, int64_t i) {
+      return n == nullptr ? i : n->positions.At(i);
+    };
+    const Shape shape = a.shape();
+    if (shape != b.shape() || size(q_of(a_order)) != size(q_of(b_order))) return false;
+    for (int64_t row = 0; row < shape.q_len; ++row) {
+      if (position(q_of(a_order), row) != position(q_of(b_order), row)) return false;
+    }
+    for (int64_t column = 0; column < shape.kv_len; ++column) {
+      if (position(kv_of(a_order), column) != position(kv_of(b_order), column)) return false;
     }
     return SameHead(a_order == nullptr ? a : a_order->mask, b_order == nullptr ? b : b_order->mask);
   }
@@ -304,11 +314,12 @@ class NaivePassBuilder {
   bool SetMaskFunction(CompiledPass* pass) const {
     if (masks_.size() != 1) return false;
     const auto* reorder = std::get_if<node::Reorder>(&masks_[0].node().expr);
+    if (reorder != nullptr && reorder->kv) return false;
     const Mask& leaf = reorder == nullptr ? masks_[0] : reorder->mask;
     if (!IsComputableLeaf(leaf) && !(options_.simplify && IsPositionalText(leaf))) return false;
     pass->mask_function = leaf;
     if (reorder != nullptr) {
-      pass->info.q_sequence = reorder->q_positions;
+      pass->info.q_sequence = reorder->q->positions;
     } else {
       std::vector<int32_t> positions(mask_.shape().q_len);
       for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i);

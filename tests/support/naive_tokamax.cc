@@ -137,11 +137,11 @@ TokamaxPass NaiveTokamax(const Mask& mask, const TokamaxOptions& options) {
   TokamaxPass pass;
   pass.options = options;
   const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
-  const Mask function = reorder == nullptr ? mask : reorder->mask;
+  const Mask function = reorder == nullptr || reorder->kv ? mask : reorder->mask;
   const bool computable =
       KernelComputes(function) || (options.simplify && IsPositionalText(function));
   if (computable && reorder != nullptr) {
-    pass.info.q_sequence = reorder->q_positions;
+    pass.info.q_sequence = reorder->q->positions;
   } else if (computable) {
     std::vector<int32_t> rows(static_cast<size_t>(mask.shape().q_len));
     std::iota(rows.begin(), rows.end(), 0);

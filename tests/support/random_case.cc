@@ -6,8 +6,12 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
+
+#include "splashmask/masks/error.h"
+#include "tests/support/random_predicate.h"
 
 namespace splashmask {
 
@@ -89,9 +93,20 @@ Mask RandomBlocks(std::mt19937_64& random, Shape shape) {
   return Mask::Blocks(shape, RandomBools(random, rows, columns), block);
 }
 
+Mask RandomWhere(std::mt19937_64& random, Shape shape) {
+  while (true) {
+    const std::string predicate = RandomPredicate(random, static_cast<int>(Uniform(random, 1, 3)));
+    try {
+      return Mask::Where(shape, predicate);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kInvalidArgument) throw;  // It fails somewhere.
+    }
+  }
+}
+
 Mask RandomLeaf(std::mt19937_64& random, Shape shape, bool analytic) {
   const int64_t q_len = shape.q_len, kv_len = shape.kv_len;
-  switch (Uniform(random, 0, analytic ? 12 : 15)) {
+  switch (Uniform(random, 0, analytic ? 14 : 17)) {
     case 0:
       return Mask::Full(shape);
     case 1:
@@ -117,32 +132,69 @@ Mask RandomLeaf(std::mt19937_64& random, Shape shape, bool analytic) {
     case 12:
       return RandomDocuments(random, shape);
     case 13:
-      return RandomSegments(random, shape);
     case 14:
+      return RandomWhere(random, shape);
+    case 15:
+      return RandomSegments(random, shape);
+    case 16:
       return RandomBlocks(random, shape);
     default:
       return Mask::Dense(shape, RandomBools(random, q_len, kv_len));
   }
 }
 
-// A reordering of rows; positions leave [0, q_len) only where `mask` may be asked there.
-Mask RandomReorder(std::mt19937_64& random, const Mask& mask, bool in_range) {
-  const int64_t q_len = mask.shape().q_len;
-  if (q_len % 4 == 0 && OneIn(random, 3)) {
-    return mask.Reorder(OneIn(random, 2) ? Positions::Zigzag(2) : Positions::Striped(4));
+// Positions of an axis, all of them in range or not.
+Positions RandomPositions(std::mt19937_64& random, int64_t length, bool in_range, bool is_kv) {
+  if (length % 4 == 0 && OneIn(random, 3)) {
+    return OneIn(random, 2) ? Positions::Zigzag(2) : Positions::Striped(4);
   }
-  std::vector<int64_t> positions(static_cast<size_t>(q_len));
+  std::vector<int64_t> positions(static_cast<size_t>(length));
   std::iota(positions.begin(), positions.end(), 0);
-  for (size_t i = positions.size() - 1; i > 0; --i) {
-    std::swap(positions[i], positions[random() % (i + 1)]);
+  if (OneIn(random, 3)) {
+    // Pieces that stay whole, some of them backwards.
+    const int64_t piece = Uniform(random, 1, length);
+    for (int64_t begin = 0; begin + piece <= length; begin += piece) {
+      const int64_t first = Uniform(random, 0, length - piece);
+      const bool backwards = OneIn(random, 4);
+      for (int64_t i = 0; i < piece; ++i) {
+        positions[begin + i] = backwards ? first + piece - 1 - i : first + i;
+      }
+    }
+  } else {
+    for (size_t i = positions.size() - 1; i > 0; --i) {
+      std::swap(positions[i], positions[random() % (i + 1)]);
+    }
   }
   if (!in_range && OneIn(random, 2)) {
-    for (int64_t& position : positions) position = Distance(random, q_len);
+    for (int64_t& position : positions) {
+      position = Distance(random, length);
+      if (is_kv) position = std::clamp(position, -kMostKvPosition, kMostKvPosition);
+    }
   }
-  if (OneIn(random, 2)) return mask.Reorder(Positions::FromArray(Array::FromVector(positions)));
+  if (OneIn(random, 2)) return Positions::FromArray(Array::FromVector(positions));
   std::vector<int32_t> narrow;
   for (int64_t position : positions) narrow.push_back(static_cast<int32_t>(position));
-  return mask.Reorder(Positions::FromArray(Array::FromVector(narrow)));
+  return Positions::FromArray(Array::FromVector(narrow));
+}
+
+// A reordering of rows, columns or both; positions leave the shape only where `mask` may be asked
+// there.
+Mask RandomReorder(std::mt19937_64& random, const Mask& mask, bool in_range,
+                   bool rows_alone = false) {
+  const auto [q_len, kv_len] = mask.shape();
+  while (true) {
+    std::optional<Positions> q, kv;
+    const int64_t axes = rows_alone ? 1 : Uniform(random, 1, 3);
+    if (axes != 2) q = RandomPositions(random, q_len, in_range, false);
+    if (axes != 1) kv = RandomPositions(random, kv_len, in_range, true);
+    try {
+      return mask.Reorder(q, kv);
+    } catch (const Error& error) {
+      // A predicate may fail out there.
+      if (std::string(error.what()).find("[where]") == std::string::npos) throw;
+      in_range = true;
+    }
+  }
 }
 
 // `analytic`: neither arrays nor reorderings, so that any position may be asked for.
@@ -175,7 +227,7 @@ Mask RandomComputable(std::mt19937_64& random, Shape shape) {
   const Mask leaf = kind == 0   ? RandomCausal(random, shape)
                     : kind == 1 ? RandomLocal(random, shape)
                                 : Mask::ChunkedCausal(shape, Uniform(random, 1, shape.kv_len + 2));
-  return OneIn(random, 2) ? leaf : RandomReorder(random, leaf, false);
+  return OneIn(random, 2) ? leaf : RandomReorder(random, leaf, false, OneIn(random, 2));
 }
 
 BlockShape RandomBlock(std::mt19937_64& random, Shape shape, int64_t q_seq_shards) {

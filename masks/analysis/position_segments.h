@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The positions of a reordered axis, cut into segments of constant step. Private to the project.
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "splashmask/masks/analysis/analysis.h"
+#include "splashmask/masks/analysis/band.h"
+#include "splashmask/masks/analysis/range_min_max.h"
+
+namespace splashmask {
+
+class PositionSegments {
+ public:
+  /// More segments than this in one range of indices are not looked at one by one.
+  static constexpr int64_t kMost = 16;
+
+  explicit PositionSegments(std::vector<int64_t> positions)
+      : positions_(std::move(positions)), bounds_(positions_) {
+    const auto count = static_cast<int64_t>(positions_.size());
+    segment_of_.reserve(positions_.size());
+    for (int64_t i = 0; i < count; ++i) {
+      if (!segments_.empty() && Continues(i)) {
+        segments_.back().step = positions_[i] - positions_[i - 1];
+      } else {
+        segments_.push_back({i, 1});
+      }
+      segment_of_.push_back(static_cast<int32_t>(segments_.size() - 1));
+    }
+    segments_.push_back({count, 1});
+  }
+
+  int64_t operator[](int64_t index) const { return positions_[index]; }
+  int64_t size() const { return static_cast<int64_t>(positions_.size()); }
+
+  /// How many segments the indices first to last touch, both included.
+  int64_t CountIn(int64_t first, int64_t last) const {
+    return segment_of_[last] - segment_of_[first] + 1;
+  }
+
+  /// The positions from index `index` to the end of its segment, or to index `last` if that is
+  /// nearer.
+  Rows Part(int64_t index, int64_t last) const {
+    const Segment& segment = segments_[segment_of_[index]];
+    const int64_t end = std::min(last + 1, segments_[segment_of_[index] + 1].begin);
+    return {positions_[index], end - index, end - index == 1 ? 1 : segment.step};
+  }
+
+  /// The least and the greatest position of the indices first to last, both included.
+  RangeMinMax::MinMax Bounds(int64_t first, int64_t last) const {
+    return bounds_.Query(first, last);
+  }
+
+  /// Steps are taken between modest positions alone, so that no sum of them overflows.
+  static bool IsModest(int64_t position) { return ModestPositions({position, 1, 1}); }
+
+ private:
+  // Indices [begin, next segment's begin).
+  struct Segment {
+    int64_t begin;
+    int64_t step;
+  };
+
+  // Whether index `i` goes on with the step of the last segment, or gives a new segment its step.
+  bool Continues(int64_t i) const {
+    if (!IsModest(positions_[i]) || !IsModest(positions_[i - 1])) return false;
+    const Segment& segment = segments_.back();
+    return i - segment.begin == 1 || positions_[i] - positions_[i - 1] == segment.step;
+  }
+
+  std::vector<int64_t> positions_;
+  RangeMinMax bounds_;
+  std::vector<Segment> segments_;
+  std::vector<int32_t> segment_of_;
+};
+
+/// The class of a rectangle from those of its parts.
+class JoinedClass {
+ public:
+  void Add(RectClass part) {
+    any_empty_ |= part == RectClass::kEmpty;
+    any_full_ |= part == RectClass::kFull;
+    any_partial_ |= part == RectClass::kPartial;
+    any_unknown_ |= part == RectClass::kUnknown;
+  }
+
+  /// Whether no further part can change it.
+  bool is_settled() const { return any_partial_ || (any_empty_ && any_full_); }
+
+  RectClass get() const {
+    if (is_settled()) return RectClass::kPartial;
+    if (any_unknown_) return RectClass::kUnknown;
+    return any_full_ ? RectClass::kFull : RectClass::kEmpty;
+  }
+
+ private:
+  bool any_empty_ = false, any_full_ = false, any_partial_ = false, any_unknown_ = false;
+};
+
+}  // namespace splashmask

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Columns evaluated at other positions, cut into segments of constant step. Where columns follow
+// one another, forwards or backwards, all answers of the mask are passed on; where they do not,
+// those about the range that they span decide, if they can, and single cells if not.
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "splashmask/masks/analysis/analysis.h"
+#include "splashmask/masks/analysis/band.h"
+#include "splashmask/masks/analysis/position_segments.h"
+#include "splashmask/masks/analysis/runs.h"
+#include "splashmask/masks/node.h"
+
+namespace splashmask {
+
+namespace {
+
+// Columns that are evaluated at positions first, first + step, ...
+using Part = Rows;
+
+KvRange SpanOf(const Part& part) { return {part.min(), part.max() + 1}; }
+bool IsContiguous(const Part& part) { return part.step == 1 || part.step == -1; }
+
+class KvOrderAnalysis final : public Analysis {
+ public:
+  KvOrderAnalysis(Shape shape, std::unique_ptr<const Analysis> child, PositionSegments positions)
+      : Analysis(shape), child_(std::move(child)), positions_(std::move(positions)) {
+    double segments = 0, strided = 0;
+    ForEachPart({0, positions_.size()}, [&](int64_t, const Part& part) {
+      ++segments;
+      strided += !IsContiguous(part);
+      return true;
+    });
+    // A run of positions is one run of columns in each segment that it reaches.
+    const double runs = child_->RunsPerRow();
+    runs_per_row_ =
+        std::min(static_cast<double>(positions_.size()), runs * (1 + strided) + segments);
+  }
+
+  RectClass Classify(const Rows& rows, KvRange kv) const override {
+    if (!IsShort(kv)) {
+      const auto bounds = positions_.Bounds(kv.begin, kv.end - 1);
+      return ClassifySpan(rows, {bounds.min, bounds.max + 1}, /*is_exact=*/false);
+    }
+    JoinedClass joined;
+    ForEachPart(kv, [&](int64_t, const Part& part) {
+      const KvRange span = SpanOf(part);
+      joined.Add(ClassifySpan(rows, span, IsContiguous(part) || span.size() <= 2));
+      return !joined.is_settled();
+    });
+    return joined.get();
+  }
+
+  bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
+    if (AppendUniform(Classify(rows, kv), key)) return true;
+    if (!IsShort(kv)) return false;
+    key->push_back(positions_.CountIn(kv.begin, kv.end - 1));
+    bool has_key = true;
+    ForEachPart(kv, [&](int64_t, const Part& part) {
+      key->push_back(part.count);
+      key->push_back(part.step);
+      has_key = IsContiguous(part)
+                    ? child_->AppendKey(rows, SpanOf(part), key)
+                    : AppendUniform(ClassifySpan(rows, SpanOf(part), /*is_exact=*/false), key);
+      return has_key;
+    });
+    return has_key;
+  }
+
+  void ReadRuns(int64_t q, KvRange kv, Runs* runs) const override {
+    runs->clear();
+    if (positions_.CountIn(kv.begin, kv.end - 1) * kCellsPerPart > kv.size()) {
+      std::vector<uint64_t> bits(static_cast<size_t>(WordsFor(kv.size())));
+      DrawScattered({&q, 1}, kv, {bits.data(), WordsFor(kv.size())});
+      AppendRunsOfBits(bits.data(), kv.size(), kv.begin, runs);
+      return;
+    }
+    Runs inner;
+    ForEachPart(kv, [&](int64_t column, const Part& part) {
+      child_->ReadRuns(q, SpanOf(part), &inner);
+      if (part.step < 0) std::reverse(inner.begin(), inner.end());
+      for (const Run& run : inner) AppendColumns(run, column, part, runs);
+      return true;
+    });
+  }
+
+  double RunsPerRow() const override { return runs_per_row_; }
+
+  void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
+    if (positions_.CountIn(kv.begin, kv.end - 1) * kCellsPerPart > kv.size()) {
+      DrawScattered(q, kv, out);
+      return;
+    }
+    for (size_t r = 0; r < q.size(); ++r) {
+      FillRow(out.row(static_cast<int64_t>(r)), kv.size(), false);
+    }
+    ForEachPart(kv, [&](int64_t column, const Part& part) {
+      DrawPart(q, part, column - kv.begin, out);
+      return true;
+    });
+  }
+
+  bool Scattered(int64_t begin, int64_t end) const override {
+    return child_->Scattered(begin, end);
+  }
+
+ private:
+  // A range of columns with more parts than one for so many is read cell by cell.
+  static constexpr int64_t kCellsPerPart = 32;
+  // Cells of a span that are drawn for one that is wanted, at most.
+  static constexpr int64_t kSpanPerCell = 2048;
+
+  bool IsShort(KvRange kv) const {
+    return positions_.CountIn(kv.begin, kv.end - 1) <= PositionSegments::kMost;
+  }
+
+  // Calls see(first column, part) until it returns false.
+  template <typename See>
+  void ForEachPart(KvRange kv, See see) const {
+    for (int64_t column = kv.begin; column < kv.end;) {
+      const Part part = positions_.Part(column, kv.end - 1);
+      if (!see(column, part)) return;
+      column += part.count;
+    }
+  }
+
+  // The class of some positions of a span, or of all of them.
+  RectClass ClassifySpan(const Rows& rows, KvRange span, bool is_exact) const {
+    const RectClass all = child_->Classify(rows, span);
+    return all == RectClass::kPartial && !is_exact ? RectClass::kUnknown : all;
+  }
+
+  // The columns of a part whose positions lie in `run`.
+  static void AppendColumns(const Run& run, int64_t column, const Part& part, Runs* runs) {
+    if (part.step == 0) {
+      AppendRun({column, column + part.count}, runs);
+      return;
+    }
+    // Index i has position first + i * step; the nearest ones inside the run at both ends.
+    const int64_t step = std::abs(part.step);
+    const int64_t low = part.step > 0 ? run.begin - part.first : part.first - (run.end - 1);
+    const int64_t high = part.step > 0 ? run.end - 1 - part.first : part.first - run.begin;
+    const int64_t begin = low <= 0 ? 0 : (low - 1) / step + 1;
+    const int64_t end = high < 0 ? 0 : std::min(part.count, high / step + 1);
+    if (begin < end) AppendRun({column + begin, column + end}, runs);
+  }
+
+  void DrawPart(std::span<const int64_t> q, const Part& part, int64_t at, BitRows out) const {
+    if (!IsContiguous(part)) {
+      DrawCells(
+          q, part.count, [&](int64_t i) { return part.first + i * part.step; }, at, out);
+      return;
+    }
+    const int64_t words = WordsFor(part.count);
+    std::vector<uint64_t> bits(q.size() * static_cast<size_t>(words));
+    const BitRows drawn{bits.data(), words};
+    child_->Draw(q, SpanOf(part), drawn);
+    for (int64_t r = 0; r < std::ssize(q); ++r) {
+      if (part.step < 0) ReverseBits(drawn.row(r), part.count);
+      OrShifted(drawn.row(r), part.count, at, out.row(r));
+    }
+  }
+
+  void DrawScattered(std::span<const int64_t> q, KvRange kv, BitRows out) const {
+    for (size_t r = 0; r < q.size(); ++r) {
+      FillRow(out.row(static_cast<int64_t>(r)), kv.size(), false);
+    }
+    DrawCells(
+        q, kv.size(), [&](int64_t i) { return positions_[kv.begin + i]; }, 0, out);
+  }
+
+  // Sets bit at + i of each row that sees position_of(i), for i < count.
+  template <typename PositionOf>
+  void DrawCells(std::span<const int64_t> q, int64_t count, PositionOf position_of, int64_t at,
+                 BitRows out) const {
+    KvRange span{position_of(0), position_of(0) + 1};
+    for (int64_t i = 1; i < count; ++i) {
+      span.begin = std::min(span.begin, position_of(i));
+      span.end = std::max(span.end, position_of(i) + 1);
+    }
+    const bool is_near = span.size() / kSpanPerCell <= count;
+    std::vector<uint64_t> bits(static_cast<size_t>(is_near ? WordsFor(span.size()) : 0));
+    Runs cell;
+    for (size_t r = 0; r < q.size(); ++r) {
+      if (is_near) child_->Draw(q.subspan(r, 1), span, {bits.data(), WordsFor(span.size())});
+      uint64_t* row = out.row(static_cast<int64_t>(r));
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t position = position_of(i);
+        uint64_t sees = 0;
+        if (is_near) {
+          sees = bits[(position - span.begin) / 64] >> ((position - span.begin) % 64) & 1;
+        } else {
+          child_->ReadRuns(q[r], {position, position + 1}, &cell);
+          sees = !cell.empty();
+        }
+        row[(at + i) / 64] |= sees << ((at + i) % 64);
+      }
+    }
+  }
+
+  std::unique_ptr<const Analysis> child_;
+  PositionSegments positions_;
+  double runs_per_row_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<const Analysis> AnalyzeKvOrder(const Mask& mask, std::vector<int64_t> positions) {
+  const Shape shape = mask.shape();
+  const auto [least, greatest] = std::minmax_element(positions.begin(), positions.end());
+  const KvRange domain{*least, *greatest + 1};
+  return std::make_unique<KvOrderAnalysis>(shape, Analyze(mask, domain),
+                                           PositionSegments(std::move(positions)));
+}
+
+}  // namespace splashmask
