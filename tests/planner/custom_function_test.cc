@@ -122,6 +122,101 @@ TEST(CustomFunctionTest, HasNoTextToStore) {
               [&] { CanonicalText(mask); });
 }
 
+// The same cells, one call a cell and one call a row.
+std::shared_ptr<const CustomFunction> Cells(Classifier classifier = nullptr) {
+  return std::make_shared<CellFunction>(
+      "cells", [](int64_t q, int64_t kv) { return q >= kv && (q - kv) % 3 == 0; }, classifier);
+}
+std::shared_ptr<const CustomFunction> Rows(std::atomic<int>* calls = nullptr,
+                                           Classifier classifier = nullptr) {
+  return std::make_shared<RunFunction>(
+      "rows",
+      [calls](int64_t q, std::vector<KvRun>* runs) {
+        if (calls != nullptr) ++*calls;
+        for (int64_t kv = q % 3; kv <= q && kv < kShape.kv_len; kv += 3)
+          runs->push_back({kv, kv + 1});
+      },
+      classifier);
+}
+std::optional<bool> NothingAbove(int64_t, int64_t q_end, int64_t kv_begin, int64_t) {
+  return q_end <= kv_begin ? std::optional(false) : std::nullopt;
+}
+
+TEST(CustomFunctionTest, CallablesOfCellsAndOfRows) {
+  const Positions zigzag = Positions::Zigzag(4);
+  for (const auto& function : {Cells(), Cells(NothingAbove), Rows(), Rows(nullptr, NothingAbove)}) {
+    SCOPED_TRACE(function->name());
+    const Mask custom = Mask::Custom(kShape, function);
+    ExpectSameTables(SameCells(), custom);
+    ExpectSameTables(~SameCells().Reorder(zigzag, zigzag), ~custom.Reorder(zigzag, zigzag));
+    EXPECT_EQ(NaiveCells(SameCells()), NaiveCells(custom));
+  }
+  EXPECT_EQ("<custom function cells>", ToString(Mask::Custom(kShape, Cells())));
+}
+
+// Long rows of few runs: each row is asked for once to classify, and again where a block is drawn.
+TEST(CustomFunctionTest, RowsAreAskedForNotBlocks) {
+  const Shape shape{1024, 1 << 20};
+  std::atomic<int> calls = 0;
+  const auto window =
+      std::make_shared<RunFunction>("window", [&](int64_t q, std::vector<KvRun>* runs) {
+        ++calls;
+        runs->push_back({q * 1000, q * 1000 + 5000});
+      });
+  CompileOptions options;
+  options.fwd = BlockShape{64, 256};
+  const Plan plan = Compile(MultiHeadMask(Mask::Custom(shape, window), 1), options);
+  EXPECT_FALSE(Certify(plan).mismatch);
+  // 64 rows reach over 265 blocks, all of them in part.
+  calls = 0;
+  Compile(MultiHeadMask(Mask::Custom(shape, window), 1), options);
+  EXPECT_LE(calls, 3 + 1024 + 64 * 16 * 268);
+}
+
+TEST(CustomFunctionTest, RefusesRunsOutOfOrder) {
+  const std::pair<std::vector<KvRun>, const char*> cases[] = {
+      {{{5, 3}}, "5..3"},   {{{5, 5}}, "5..5"},          {{{-1, 3}}, "-1..3"},
+      {{{3, 81}}, "3..81"}, {{{9, 20}, {3, 5}}, "3..5"}, {{{9, 20}, {19, 25}}, "19..25"},
+  };
+  for (const auto& entry : cases) {
+    const auto bad = std::make_shared<RunFunction>("bad", [&](int64_t q, std::vector<KvRun>* runs) {
+      if (q == 40) *runs = entry.first;
+    });
+    ExpectError(ErrorCode::kInvalidArgument,
+                std::string("[custom] expected bad to give ascending runs inside 0..80, got ") +
+                    entry.second + " in the row at 40",
+                [&] { Compile(MultiHeadMask(Mask::Custom(kShape, bad), 1), Blocks()); });
+  }
+  // Runs that touch are one.
+  const auto touching =
+      std::make_shared<RunFunction>("touching", [](int64_t, std::vector<KvRun>* runs) {
+        *runs = {{0, 4}, {4, 9}, {9, 10}};
+      });
+  ExpectSameTables(Mask::Prefix(kShape, 10), Mask::Custom(kShape, touching));
+}
+
+TEST(CustomFunctionTest, ALyingClassifierIsFound) {
+  const auto lies = [](int64_t q_begin, int64_t, int64_t kv_begin, int64_t) {
+    return q_begin == 32 && kv_begin == 16 ? std::optional(false) : std::nullopt;
+  };
+  for (const auto& function : {Cells(lies), Rows(nullptr, lies)}) {
+    const MultiHeadMask mask(Mask::Custom(kShape, function), 1);
+    CompileOptions options;
+    options.fwd = BlockShape{16, 8};
+#ifdef NDEBUG
+    const Certificate certificate = Certify(Compile(mask, options));
+    ASSERT_TRUE(certificate.mismatch);
+    EXPECT_EQ(certificate.mismatch->table, "block_mask");  // A block in part was taken for empty.
+#else
+    ExpectError(ErrorCode::kInvalidArgument,
+                "[custom] expected the classifier of " + function->name() +
+                    " to agree with its cells, but it says that no cell of q 32..48 and kv 16..24 "
+                    "attends, and (32, 17) does",
+                [&] { Compile(mask, options); });
+#endif
+  }
+}
+
 TEST(CustomFunctionTest, ItsExceptionsComeOut) {
   struct Broken : Dilated {
     Broken() : Dilated(false) {}
