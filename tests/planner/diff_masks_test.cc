@@ -157,6 +157,17 @@ TEST(DiffMasksTest, ManyCells) {
   }
 }
 
+// The first of a rectangle that is drawn in parts: a later part has an earlier row.
+TEST(DiffMasksTest, TheFirstOfSeveralParts) {
+  const Shape shape{70, 40000};
+  const auto corner = [&](int64_t q, int64_t kv) {
+    return Mask::QRange(shape, q, q + 1) & Mask::KvRange(shape, kv, kv + 100);
+  };
+  const Mask mask = Mask::Stride(shape, 3) & (corner(6, 10) | corner(5, 39000) | corner(5, 39500));
+  EXPECT_EQ((DifferingPair{5, 39002, true, false}), Diff(mask, Mask::Empty(shape)).first);
+  ExpectLikeCells(Mask::Empty(shape), mask, 1);
+}
+
 TEST(DiffMasksTest, AMillionPositions) {
   constexpr int64_t kLength = 1 << 20;
   const Shape shape{kLength, kLength};
