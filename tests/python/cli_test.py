@@ -357,7 +357,7 @@ def test_empty_rows_allow_says_nothing(run):
 # --- Bad input: exit 2, a message that names the fragment, nothing written.
 
 BAD_ARGUMENTS = [
-    ([], "expected a command (compile, inspect, run, show, verify, bench)"),
+    ([], "expected a command (compile, diff, explain, inspect, run, show, verify, bench)"),
     (["compil"], "got 'compil': did you mean compile?"),
     (["--versoin"], "unknown option --versoin: did you mean --version?"),
     (["compile"], "MASK is required"),
