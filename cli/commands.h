@@ -8,6 +8,8 @@ namespace splashmask::cli {
 
 void AddBenchAttention(CommandLine& line);  ///< In the group bench.
 void AddCompile(CommandLine& line);
+void AddDiff(CommandLine& line);
+void AddExplain(CommandLine& line);
 void AddInspect(CommandLine& line);
 void AddRun(CommandLine& line);
 void AddShow(CommandLine& line);

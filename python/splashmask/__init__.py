@@ -12,6 +12,14 @@
 
 from ._core import Error, __version__
 from .attention import SplashAttention
+from .comparing import (
+    Difference,
+    DifferingPair,
+    ExplainedPart,
+    Explanation,
+    diff,
+    explain,
+)
 from .counting import count
 from .grid_trace import GridTrace, OperandCopies, trace
 from .interop import from_jax
@@ -57,7 +65,11 @@ __all__ = [
     "ChunkedCausalMask",
     "CompiledPass",
     "CustomMask",
+    "Difference",
+    "DifferingPair",
     "Error",
+    "ExplainedPart",
+    "Explanation",
     "FullMask",
     "LocalMask",
     "LogicalAnd",
@@ -79,8 +91,10 @@ __all__ = [
     "compile",
     "compile_packed",
     "count",
+    "diff",
     "documents",
     "empty",
+    "explain",
     "from_jax",
     "kv_range",
     "load",

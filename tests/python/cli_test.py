@@ -50,7 +50,7 @@ def test_examples_in_help_work(run, tmp_path):
     (tmp_path / "less").symlink_to(shutil.which("cat"))
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     seen = 0
-    for command in ["compile", "inspect", "run", "show", "verify", ""]:
+    for command in ["compile", "diff", "explain", "inspect", "run", "show", "verify", ""]:
         if command == "verify":
             shutil.copy(tmp_path / "llama.h5", tmp_path / "edited.h5")
         text = run(*command.split(), "--help").stdout
@@ -357,7 +357,7 @@ def test_empty_rows_allow_says_nothing(run):
 # --- Bad input: exit 2, a message that names the fragment, nothing written.
 
 BAD_ARGUMENTS = [
-    ([], "expected a command (compile, inspect, run, show, verify, bench)"),
+    ([], "expected a command (compile, diff, explain, inspect, run, show, verify, bench)"),
     (["compil"], "got 'compil': did you mean compile?"),
     (["--versoin"], "unknown option --versoin: did you mean --version?"),
     (["compile"], "MASK is required"),
