@@ -149,6 +149,11 @@ class KvOrderAnalysis final : public Analysis {
 
   void DrawPart(std::span<const int64_t> q, const Part& part, int64_t at, BitRows out) const {
     if (!IsContiguous(part)) {
+      constexpr int64_t kCellsPerRun = 64;
+      if (child_->RunsPerRow() * kCellsPerRun <= static_cast<double>(SpanOf(part).size())) {
+        DrawRuns(q, part, at, out);
+        return;
+      }
       DrawCells(
           q, part.count, [&](int64_t i) { return part.first + i * part.step; }, at, out);
       return;
@@ -160,6 +165,17 @@ class KvOrderAnalysis final : public Analysis {
     for (int64_t r = 0; r < std::ssize(q); ++r) {
       if (part.step < 0) ReverseBits(drawn.row(r), part.count);
       OrShifted(drawn.row(r), part.count, at, out.row(r));
+    }
+  }
+
+  void DrawRuns(std::span<const int64_t> q, const Part& part, int64_t at, BitRows out) const {
+    Runs inner, columns;
+    for (int64_t r = 0; r < std::ssize(q); ++r) {
+      child_->ReadRuns(q[static_cast<size_t>(r)], SpanOf(part), &inner);
+      columns.clear();
+      if (part.step < 0) std::reverse(inner.begin(), inner.end());
+      for (const Run& run : inner) AppendColumns(run, at, part, &columns);
+      for (const Run& run : columns) SetBits(out.row(r), run.begin, run.end);
     }
   }
 
