@@ -24,12 +24,7 @@ std::optional<size_t> SetIndex(Kind kind) {
   return static_cast<size_t>(found - std::begin(kSetKinds));
 }
 
-// A leaf that says more about the cells of a rectangle than what an array holds there.
-struct SignedLeaf {
-  Mask mask;
-  bool negated;
-};
-
+// nullopt for what an array or a function decides.
 std::optional<SignedLeaf> AsAnalyticLeaf(const Terms& terms, Literal literal) {
   const Term& term = terms[literal];
   if (term.kind != Kind::kLeaf) return std::nullopt;
@@ -126,20 +121,24 @@ Conjunction::Step Conjunction::IntersectLeaves() {
   return std::ranges::count(others_, kTrue) > 0 ? Step::kChanged : Step::kNothing;
 }
 
-Conjunction::Step Conjunction::RelateLeaves() {
+std::vector<SignedLeaf> Conjunction::AnalyticLeaves() const {
   std::vector<SignedLeaf> leaves;
-  std::vector<size_t> at;
   for (size_t i = 0; i < others_.size(); ++i) {
     std::optional<SignedLeaf> leaf = AsAnalyticLeaf(terms_, others_[i]);
     if (!leaf) continue;
+    if (leaves.size() == kMostLeaves) return {};
     leaves.push_back(*std::move(leaf));
-    at.push_back(i);
-    if (leaves.size() > kMostLeaves) return Step::kNothing;
+    leaves.back().at = i;
   }
+  return leaves;
+}
+
+Conjunction::Step Conjunction::RelateLeaves() {
+  const std::vector<SignedLeaf> leaves = AnalyticLeaves();
   Step step = Step::kNothing;
   for (size_t i = 0; i < leaves.size(); ++i) {
     for (size_t j = 0; j < leaves.size(); ++j) {
-      if (i == j || others_[at[i]] == kTrue || others_[at[j]] == kTrue) continue;
+      if (i == j || others_[leaves[i].at] == kTrue || others_[leaves[j].at] == kTrue) continue;
       if (leaves[i].negated && !leaves[j].negated) continue;  // As (j, i).
       const Relation relation = RelationOf(terms_, leaves[i].mask, leaves[j].mask);
       const bool opposed = leaves[i].negated != leaves[j].negated;
@@ -147,7 +146,7 @@ Conjunction::Step Conjunction::RelateLeaves() {
         return Step::kContradiction;
       }
       if (opposed ? !relation.disjoint : !relation.implies) continue;
-      others_[leaves[i].negated ? at[i] : at[j]] = kTrue;
+      others_[leaves[i].negated ? leaves[i].at : leaves[j].at] = kTrue;
       step = Step::kChanged;
     }
   }
@@ -167,12 +166,24 @@ Conjunction::Step Conjunction::NarrowLeaves() {
   if (box.empty()) return Step::kContradiction;
   if (box == domain_) return Step::kNothing;
   Step step = Step::kNothing;
-  for (Literal& part : others_) {
-    const std::optional<SignedLeaf> leaf = AsAnalyticLeaf(terms_, part);
+  const Interval diagonal{0, 0};
+  for (size_t i = 0; i < others_.size(); ++i) {
+    const std::optional<SignedLeaf> leaf = AsAnalyticLeaf(terms_, others_[i]);
     if (!leaf) continue;
-    const Literal narrow = NormalLeaf(terms_, leaf->mask, box) ^ leaf->negated;
-    if (narrow == part) continue;
-    part = narrow;
+    Literal narrow = NormalLeaf(terms_, leaf->mask, box) ^ leaf->negated;
+    if (!leaf->negated) {
+      const Domain outer = BoxOf(leaf->mask, domain_);
+      if ((box & outer).Tightened().empty()) return Step::kContradiction;
+      Domain seen = box;
+      seen.d = box.d & outer.d;
+      if (seen.d == diagonal && box.d != diagonal) {
+        // Nothing but the diagonal is left of the leaf and what stands beside it.
+        narrow = NormalLeaf(terms_, leaf->mask, seen);
+        others_.push_back(terms_.Set(Kind::kDiagonals, LineSet::Between(0, 1)));
+      }
+    }
+    if (narrow == others_[i]) continue;
+    others_[i] = narrow;
     step = Step::kChanged;
   }
   return step;
@@ -218,19 +229,13 @@ bool Conjunction::LeafImplied(Literal literal) const {
   const std::optional<SignedLeaf> leaf = AsAnalyticLeaf(terms_, literal);
   if (!leaf) return false;
   if ((NormalLeaf(terms_, leaf->mask, box_) ^ leaf->negated) == kTrue) return true;
-  size_t seen = 0;
-  for (const Literal part : others_) {
-    const std::optional<SignedLeaf> other = AsAnalyticLeaf(terms_, part);
-    if (!other) continue;
-    if (++seen > kMostLeaves) return false;
-    if (!other->negated) {
-      const Relation relation = RelationOf(terms_, other->mask, leaf->mask);
-      if (leaf->negated ? relation.disjoint : relation.implies) return true;
-    } else if (leaf->negated && RelationOf(terms_, leaf->mask, other->mask).implies) {
-      return true;
+  return std::ranges::any_of(leaves_, [&](const SignedLeaf& other) {
+    if (other.negated) {
+      return leaf->negated && RelationOf(terms_, leaf->mask, other.mask).implies;
     }
-  }
-  return false;
+    const Relation relation = RelationOf(terms_, other.mask, leaf->mask);
+    return leaf->negated ? relation.disjoint : relation.implies;
+  });
 }
 
 bool Conjunction::Implied(Literal literal, int depth) const {
@@ -265,6 +270,7 @@ Conjunction::Step Conjunction::DecideClauses() {
   const std::vector<size_t> clauses = Clauses();
   if (clauses.empty()) return Step::kNothing;
   box_ = Box();
+  leaves_ = AnalyticLeaves();
   // Others_ stays as it is until all are decided; a clause relies only on parts that are smaller
   // than itself, so that no two rely on each other.
   std::vector<std::pair<size_t, Literal>> decided;

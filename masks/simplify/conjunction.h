@@ -15,6 +15,13 @@
 
 namespace splashmask::simplify {
 
+/// A chunked_causal, stride or documents leaf, or its negation, among the parts of a conjunction.
+struct SignedLeaf {
+  Mask mask;
+  bool negated = false;
+  size_t at = 0;
+};
+
 /// Each step makes the list of parts shorter or its sets simpler without changing what it says as a
 /// whole, until no step finds anything.
 class Conjunction {
@@ -51,6 +58,8 @@ class Conjunction {
   bool Implied(Literal literal, int depth) const;
   bool LeafImplied(Literal literal) const;
   Domain Box() const;
+  // Of others_; none where there are too many for pairs of them to be compared.
+  std::vector<SignedLeaf> AnalyticLeaves() const;
   std::vector<Literal> Parts() const;
   std::vector<size_t> Clauses() const;
   // The parts of the `and` that a clause negates, sorted by code.
@@ -62,7 +71,9 @@ class Conjunction {
   const Domain domain_;
   std::array<LineSet, 3> sets_ = {LineSet(true), LineSet(true), LineSet(true)};
   std::vector<Literal> others_;
-  Domain box_ = {};  // While clauses are decided: where the other parts are.
+  // While clauses are decided: where the other parts are, and the leaves among them.
+  Domain box_ = {};
+  std::vector<SignedLeaf> leaves_;
 };
 
 }  // namespace splashmask::simplify

@@ -13,7 +13,7 @@ namespace splashmask::simplify {
 
 namespace {
 
-constexpr int64_t kMostSteps = int64_t{1} << 28;  // About a second.
+constexpr int64_t kMostSteps = int64_t{1} << 27;  // About a second.
 
 size_t MixHash(size_t seed, uint64_t value) {
   uint64_t x = (seed ^ value) * 0x9e3779b97f4a7c15;
@@ -56,10 +56,10 @@ bool IsBetterName(const Mask& mask, const Mask& than) {
 
 }  // namespace
 
-int Terms::CompareLeaves(const LeafKey& x, const LeafKey& y) {
-  const MaskExpr& other = y.mask.node().expr;
-  if (x.mask.node().expr.index() != other.index()) {
-    return CompareValues(x.mask.node().expr.index(), other.index());
+int Terms::CompareLeaves(const Term& x, const Term& y) {
+  const MaskExpr &expr = x.leaf->node().expr, &other = y.leaf->node().expr;
+  if (expr.index() != other.index()) {
+    return CompareValues(expr.index(), other.index());
   }
   return std::visit(
       Overloaded{
@@ -105,7 +105,7 @@ int Terms::CompareLeaves(const LeafKey& x, const LeafKey& y) {
           [](const node::Not&) { return 0; },
           [](const node::Binary&) { return 0; },
       },
-      x.mask.node().expr);
+      expr);
 }
 
 Literal Terms::Set(Kind kind, const LineSet& set) {
@@ -116,19 +116,18 @@ Literal Terms::Set(Kind kind, const LineSet& set) {
 }
 
 Literal Terms::Leaf(const Mask& leaf) {
+  Term term{Kind::kLeaf};
+  term.leaf = leaf;
   const auto* custom = std::get_if<node::Custom>(&leaf.node().expr);
-  const LeafKey key{leaf, custom != nullptr ? FunctionNumber(custom->function) : 0};
-  const auto [found, is_new] = leaves_.try_emplace(key, static_cast<uint32_t>(terms_.size()));
+  if (custom != nullptr) term.function = FunctionNumber(custom->function);
+  SetCost(&term);
+  const auto [found, is_new] = leaves_.try_emplace(term, static_cast<uint32_t>(terms_.size()));
   const Literal literal(found->second);
-  if (!is_new) {
-    std::optional<Mask>& kept = terms_[literal.term()].leaf;
-    if (IsBetterName(leaf, *kept)) kept = leaf;
-    return literal;
+  if (is_new) {
+    terms_.push_back(std::move(term));
+  } else if (std::optional<Mask>& kept = terms_[literal.term()].leaf; IsBetterName(leaf, *kept)) {
+    kept = leaf;
   }
-  terms_.push_back(Term{Kind::kLeaf});
-  terms_.back().leaf = leaf;
-  SetCost(&terms_.back());
-  leaf_keys_.emplace(literal.term(), &found->first);
   return literal;
 }
 
@@ -238,7 +237,7 @@ int Terms::Compare(Literal a, Literal b) const {
     case Kind::kRows:
       return CompareValues(x.flips, y.flips);
     case Kind::kLeaf:
-      return CompareLeaves(*leaf_keys_.at(a.term()), *leaf_keys_.at(b.term()));
+      return CompareLeaves(x, y);
     case Kind::kReorder:
       if (x.order != y.order) {
         return CompareArrays(orders_[x.order].q_positions, orders_[y.order].q_positions);

@@ -56,6 +56,7 @@ struct Term {
   /// Where membership of a set flips; far to the left nothing belongs.
   std::vector<Wide> flips = {};
   std::optional<Mask> leaf = {};
+  size_t function = 0;  ///< Of a leaf that is a custom function: its number by first appearance.
   /// Of kAnd, two or more, none of them true, false or a kAnd itself; of kXor, two or more, none
   /// negated or a kXor; of kReorder one, not negated. In the order of Terms::Compare.
   std::vector<Literal> parts = {};
@@ -103,12 +104,10 @@ class Terms {
   void Spend(int64_t steps);
 
  private:
-  struct LeafKey {
-    Mask mask;
-    size_t function;  // Of a custom function: its number by first appearance.
-    bool operator<(const LeafKey& other) const { return CompareLeaves(*this, other) < 0; }
+  struct LeafLess {
+    bool operator()(const Term& a, const Term& b) const { return CompareLeaves(a, b) < 0; }
   };
-  static int CompareLeaves(const LeafKey& a, const LeafKey& b);
+  static int CompareLeaves(const Term& x, const Term& y);
 
   Literal Intern(Term term);
   Literal Operator(Kind kind, std::vector<Literal> parts);
@@ -117,8 +116,7 @@ class Terms {
 
   std::deque<Term> terms_;  // The first is kTrue.
   std::unordered_multimap<size_t, uint32_t> by_hash_;
-  std::map<LeafKey, uint32_t> leaves_;
-  std::unordered_map<uint32_t, const LeafKey*> leaf_keys_;  // By term.
+  std::map<Term, uint32_t, LeafLess> leaves_;
   std::vector<std::shared_ptr<const CustomFunction>> functions_;
   std::deque<node::Reorder> orders_;
   int64_t steps_ = 0;
