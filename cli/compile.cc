@@ -138,9 +138,7 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   const Plan plan = Compile(mask, options);
   std::optional<SimplifySavings> savings;
   if (options.plan.simplify) {
-    CompileOptions again = options;
-    again.progress = bar.Step("compare");
-    savings = FindSavings(plan, again);
+    savings = FindSavings(plan, arguments.threads, bar.Step("compare"));
   }
   bar.Wipe();
   const std::vector<EmptyLinesOfHeads> empty = CheckEmptyRows(arguments, mask);

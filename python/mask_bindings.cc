@@ -21,6 +21,7 @@
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/simplify.h"
 #include "splashmask/planner/compile/count_pairs.h"
 #include "splashmask/planner/memory.h"
 #include "splashmask/python/interruptible.h"
@@ -293,6 +294,14 @@ void BindMask(nb::module_& m) {
            [=](Object a, int64_t n) { return make(a.mask().Reorder(Positions::Zigzag(n))); })
       .def("striped",
            [=](Object a, int64_t n) { return make(a.mask().Reorder(Positions::Striped(n))); })
+      .def("simplify",
+           [=](Object a) {
+             const auto simplified = [&] {
+               const nb::gil_scoped_release released;
+               return Simplify(a.mask());
+             };
+             return make(simplified());
+           })
       .def("__invert__", [=](Object a) { return make(~a.mask()); })
       .def("__and__", [=](Object a, Object b) { return make(a.mask() & b.mask()); })
       .def("__or__", [=](Object a, Object b) { return make(a.mask() | b.mask()); })

@@ -31,7 +31,11 @@ MaskCost CostOf(const MultiHeadMask& compiled, const Plan& plan) {
 
 }  // namespace
 
-SimplifySavings FindSavings(const Plan& plan, const CompileOptions& options) {
+SimplifySavings FindSavings(const Plan& plan, int threads, const Progress& progress) {
+  if (!plan.options.simplify) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "[savings] expected a plan compiled with simplify, got one without");
+  }
   const MultiHeadMask simple = Simplify(plan.mask);
   SimplifySavings savings{std::nullopt, CostOf(simple, plan)};
   const bool computes = std::ranges::any_of(savings.after.passes, &MaskCost::PassCost::is_computed);
@@ -39,8 +43,17 @@ SimplifySavings FindSavings(const Plan& plan, const CompileOptions& options) {
     savings.before = savings.after;
     return savings;
   }
-  CompileOptions as_written = options;
+  CompileOptions as_written;
+  const auto block_of = [](const std::optional<CompiledPass>& pass) {
+    return pass ? std::optional(pass->block) : std::nullopt;
+  };
+  as_written.fwd = block_of(plan.fwd);
+  as_written.dq = block_of(plan.dq);
+  as_written.dkv = block_of(plan.dkv);
+  as_written.plan = plan.options;
   as_written.plan.simplify = false;
+  as_written.threads = threads;
+  as_written.progress = progress;
   try {
     savings.before = CostOf(plan.mask, Compile(plan.mask, as_written));
   } catch (const Error& error) {

@@ -34,9 +34,9 @@ struct SimplifySavings {
   MaskCost after;
 };
 
-/// Compares `plan`, which Compile made with `options` and `simplify`, to what it makes without:
-/// this compiles that, too, unless simplifying changed nothing. Throws as Compile does, but
-/// kTooLarge.
-SimplifySavings FindSavings(const Plan& plan, const CompileOptions& options);
+/// Compares the fwd, dq and dkv passes of a plan with `simplify` to what they would be without:
+/// compiles those, too, unless simplifying changed nothing. Throws kInvalidArgument for a plan
+/// without `simplify`, kCancelled.
+SimplifySavings FindSavings(const Plan& plan, int threads = 0, const Progress& progress = {});
 
 }  // namespace splashmask

@@ -66,7 +66,7 @@ TEST(CompileTest, SavingsOfSimplifying) {
   options.dq.reset();
   options.plan.simplify = true;
   const auto savings = [&](const std::string& text) {
-    return FindSavings(Compile(ParseMultiHeadMask(text, shape), options), options);
+    return FindSavings(Compile(ParseMultiHeadMask(text, shape), options));
   };
   using PassCost = MaskCost::PassCost;
   // Blocks of 8 x 16 on the diagonal begin at column 0 or 8: two that differ, of 16 bytes each.
@@ -81,12 +81,14 @@ TEST(CompileTest, SavingsOfSimplifying) {
   EXPECT_EQ(found.before, found.after);
   EXPECT_EQ(found.after.nodes, 1);
   EXPECT_GT(found.after.passes[0].partial_blocks, 0);
-  options.plan.head_shards = 1;
-  options.plan.downcast_smem_data = false;
   found = savings("local(0, 0) | local(1, 1)");
   EXPECT_EQ(found.before->nodes, 3);
   EXPECT_GT(found.before->passes[0].partial_bytes, 0);
   EXPECT_TRUE(found.after.passes[1].is_computed);
+  options.plan.simplify = false;
+  ExpectError(ErrorCode::kInvalidArgument,
+              "[savings] expected a plan compiled with simplify, got one without",
+              [&] { savings("causal()"); });
 }
 
 // Written out by hand from the definition; 4 x 4 blocks of a causal mask.
