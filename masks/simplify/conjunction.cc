@@ -43,21 +43,28 @@ std::optional<SignedLeaf> AsAnalyticLeaf(const Terms& terms, Literal literal) {
 }  // namespace
 
 Literal Conjunction::Make(std::vector<Literal> parts) {
-  constexpr Step (Conjunction::*kSteps[])() = {
-      &Conjunction::IntersectLeaves,   &Conjunction::RelateLeaves, &Conjunction::NarrowLeaves,
-      &Conjunction::NarrowSets,        &Conjunction::JoinReorders, &Conjunction::DecideClauses,
-      &Conjunction::DropWeakerClauses, &Conjunction::FactorClauses};
   Step step = Gather(parts);
-  for (size_t i = 0; i < std::size(kSteps) && step != Step::kContradiction; ++i) {
-    step = (this->*kSteps[i])();
-    if (step != Step::kChanged) continue;
-    step = Gather(Parts());
-    i = static_cast<size_t>(-1);
+  while (step == Step::kNothing) {
+    step = TakeStep();
+    if (step == Step::kNothing) break;
+    if (step == Step::kChanged) step = Gather(Parts());
   }
   if (step == Step::kContradiction) return kFalse;
   parts = Parts();
   if (parts.empty()) return kTrue;
   return parts.size() == 1 ? parts.front() : terms_.And(std::move(parts));
+}
+
+Conjunction::Step Conjunction::TakeStep() {
+  Step step = IntersectLeaves();
+  if (step == Step::kNothing) step = RelateLeaves();
+  if (step == Step::kNothing) step = NarrowLeaves();
+  if (step == Step::kNothing) step = NarrowSets();
+  if (step == Step::kNothing) step = JoinReorders();
+  if (step == Step::kNothing) step = DecideClauses();
+  if (step == Step::kNothing) step = DropWeakerClauses();
+  if (step == Step::kNothing) step = FactorClauses();
+  return step;
 }
 
 Conjunction::Step Conjunction::Gather(const std::vector<Literal>& parts) {
@@ -79,7 +86,7 @@ Conjunction::Step Conjunction::Gather(const std::vector<Literal>& parts) {
     }
   }
   terms_.Spend(std::ssize(parts) + std::ssize(others));
-  for (size_t i = 0; i < sets_.size(); ++i) {
+  for (size_t i = 0; i < std::size(kSetKinds); ++i) {
     sets_[i] = LineSet::CombineAll(sets[i], Both, true).Clip(domain_.Line(kSetKinds[i]));
     contradiction |= sets_[i].IsNone();
   }
@@ -200,7 +207,7 @@ Conjunction::Step Conjunction::NarrowSets() {
   if (outer.empty()) return Step::kContradiction;
   Step step = Step::kNothing;
   // One after the other: a set that another one made superfluous justifies nothing any more.
-  for (size_t i = 0; i < sets_.size(); ++i) {
+  for (size_t i = 0; i < std::size(kSetKinds); ++i) {
     Domain seen = outer;
     if (i != 0) seen.d = sets_[0].Hull(seen.d);
     if (i != 1) seen.q = sets_[1].Hull(seen.q);
@@ -344,7 +351,7 @@ Conjunction::Step Conjunction::FactorClauses() {
 
 std::vector<Literal> Conjunction::Parts() const {
   std::vector<Literal> parts;
-  for (size_t i = 0; i < sets_.size(); ++i) {
+  for (size_t i = 0; i < std::size(kSetKinds); ++i) {
     const Literal set = terms_.Set(kSetKinds[i], sets_[i]);
     if (set != kTrue) parts.push_back(set);
   }

@@ -39,6 +39,8 @@ class Conjunction {
 
   // One set of each kind, and the other parts without repeats, sorted by code.
   Step Gather(const std::vector<Literal>& parts);
+  // The first of the following that finds anything.
+  Step TakeStep();
   // stride with stride, documents with documents.
   Step IntersectLeaves();
   // Leaves that other leaves imply or exclude.

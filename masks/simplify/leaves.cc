@@ -195,7 +195,7 @@ std::optional<Congruence> CommonNumbers(Congruence a, Congruence b) {
     x = std::exchange(next_x, x - quotient * next_x);
   }
   if ((b.phase - a.phase) % divisor != 0) return std::nullopt;
-  const Wide step = b.step / divisor;
+  const Wide step = std::max<Wide>(b.step / divisor, 1);
   const Wide times = FloorModulo((b.phase - a.phase) / divisor % step * (x % step), step);
   return Congruence{a.phase + a.step * times, a.step * step};
 }

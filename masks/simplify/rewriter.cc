@@ -87,7 +87,8 @@ Literal Rewriter::NormalizeXor(const Mask& mask, uint32_t domain) {
   return Xor(std::move(parts), domain) ^ negated;
 }
 
-// (Positions of kv, where a reordering has some, would be looked at here and in Domain::Of.)
+// A reordering leaves columns where they are. One that moves them, too, would have to say so here,
+// in Reorder, JoinReorders, Terms::OrderOf and Domain::Of.
 Literal Rewriter::NormalizeReorder(const node::Reorder& reorder, uint32_t domain) {
   bool is_identity = true;
   for (int64_t row = 0; row < reorder.q_positions.size() && is_identity; ++row) {

@@ -85,6 +85,16 @@ TEST(CompileTest, SavingsOfSimplifying) {
   EXPECT_EQ(found.before->nodes, 3);
   EXPECT_GT(found.before->passes[0].partial_bytes, 0);
   EXPECT_TRUE(found.after.passes[1].is_computed);
+  // Heads that are not seen to be one mask would need tables of their own, 2^20 of them.
+  const Shape long_shape{1 << 14, 1 << 14};
+  std::vector<Mask> heads(kMaxHeads, Mask::Causal(long_shape));
+  heads.back() = ~~heads.back();
+  CompileOptions many;
+  many.fwd = BlockShape{16, 16};
+  many.plan.simplify = true;
+  found = FindSavings(Compile(MultiHeadMask(heads), many));
+  EXPECT_FALSE(found.before);
+  EXPECT_EQ(found.after, (MaskCost{1, 1, {PassCost{Pass::kFwd, true, 0, 0}}}));
   options.plan.simplify = false;
   ExpectError(ErrorCode::kInvalidArgument,
               "[savings] expected a plan compiled with simplify, got one without",
