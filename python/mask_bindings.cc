@@ -22,6 +22,7 @@
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/simplify.h"
 #include "splashmask/planner/compile/count_pairs.h"
 #include "splashmask/planner/compile/diff_masks.h"
 #include "splashmask/planner/memory.h"
@@ -346,6 +347,14 @@ void BindMask(nb::module_& m) {
                 a.mask().Reorder(ToPositions(q, "q_sequence"), ToPositions(kv, "kv positions")));
           },
           nb::arg("q").none(), nb::arg("kv").none())
+      .def("simplify",
+           [=](Object a) {
+             const auto simplified = [&] {
+               const nb::gil_scoped_release released;
+               return Simplify(a.mask());
+             };
+             return make(simplified());
+           })
       .def("__invert__", [=](Object a) { return make(~a.mask()); })
       .def("__and__", [=](Object a, Object b) { return make(a.mask() & b.mask()); })
       .def("__or__", [=](Object a, Object b) { return make(a.mask() | b.mask()); })

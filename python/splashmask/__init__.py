@@ -58,6 +58,7 @@ from .process import (
     process_mask,
     process_mask_dkv,
 )
+from .simplifying import simplify
 from .text import parse, parse_heads
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "q_range",
     "reorder",
     "segments",
+    "simplify",
     "stride",
     "striped",
     "trace",

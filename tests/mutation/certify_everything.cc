@@ -103,6 +103,27 @@ bool RandomCasesProven() {
   return true;
 }
 
+// Masks of few distinct operands, which occur again and again, simplified.
+bool SimplifiedCasesProven() {
+  const Shape shape{24, 48};
+  std::mt19937_64 random(3);
+  for (uint64_t number = 0; number < kRandomCases; ++number) {
+    std::vector<Mask> masks;
+    for (int i = 0; i < 3; ++i) masks.push_back(RandomMask(random, shape, 1));
+    for (int i = 0; i < 5; ++i) {
+      const Mask a = masks[random() % masks.size()], b = masks[random() % masks.size()];
+      const uint64_t kind = random() % 4;
+      masks.push_back(kind == 0 ? a & b : kind == 1 ? a | b : kind == 2 ? a ^ b : a - b);
+    }
+    CompileOptions options;
+    options.fwd = options.dkv = BlockShape{8, 6};
+    options.plan.simplify = true;
+    const MultiHeadMask heads({masks.back(), masks[random() % masks.size()]});
+    if (!Proven("simplified case", number, heads, options)) return false;
+  }
+  return true;
+}
+
 bool TokamaxCasesProven() {
   const Shape shape{24, 48};
   std::mt19937_64 random(2);
@@ -114,6 +135,7 @@ bool TokamaxCasesProven() {
     options.block = {random() % 2 ? 2 : 4, random() % 2 ? 3 : 8};
     options.q_seq_shards = random() % 2 ? 1 : 3;
     options.kv_seq_shards = random() % 2 ? 1 : 2;
+    options.simplify = random() % 4 == 0;
     options.return_dynamic_grid = random() % 3 != 0;
     plan.tokamax_fwd = CompileTokamax(mask, options);
     options.is_dkv = true;
@@ -129,7 +151,10 @@ bool TokamaxCasesProven() {
 int main() {
   try {
     using namespace splashmask;
-    return RandomCasesProven() && TokamaxCasesProven() && LargeCasesProven() ? 0 : 1;
+    return RandomCasesProven() && SimplifiedCasesProven() && TokamaxCasesProven() &&
+                   LargeCasesProven()
+               ? 0
+               : 1;
   } catch (const splashmask::Error& error) {
     std::printf("%s\n", error.what());
     return 2;

@@ -10,6 +10,7 @@
 
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/planner/compile/simplify_savings.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/naive_mask.h"
 #include "tests/support/naive_tables.h"
@@ -33,6 +34,71 @@ void ExpectSamePlan(const Plan& expected, const Plan& got) {
   for (Pass pass : kAllPasses) {
     EXPECT_TRUE(expected.pass(pass) == got.pass(pass)) << PassName(pass);
   }
+}
+
+// Each mask, and what has to be compiled for it.
+TEST(CompileTest, SimplifiedMasksAreCompiledAsTheSimplerMask) {
+  const Shape shape{64, 64};
+  CompileOptions simplify = AllPasses({8, 8});
+  simplify.plan.simplify = true;
+  const auto plan = [&](const std::string& text, const CompileOptions& options) {
+    return Compile(ParseMultiHeadMask(text, shape), options);
+  };
+  for (const auto& [text, simpler] :
+       {std::pair("causal() & local(100, none)", "causal()"),
+        std::pair("causal() & local(9, none)", "local(9, 0)"),
+        std::pair("chunked_causal(64) | chunked_causal(8)", "causal()"),
+        std::pair("[causal() | full() ^ full(), ~~causal()]", "[causal() * 2]"),
+        std::pair("reorder(causal() | causal(-1), q=zigzag(4))",
+                  "reorder(causal(), q=zigzag(4))")}) {
+    SCOPED_TRACE(text);
+    ExpectSamePlan(plan(simpler, AllPasses({8, 8})), plan(text, simplify));
+  }
+  const Plan documents = plan("documents([64]) & documents([20, 44])", simplify);
+  ExpectSamePlan(plan("documents([20, 44])", AllPasses({8, 8})), documents);
+  EXPECT_EQ(ToString(documents.mask), "[documents([64]) & documents([20, 44])]")
+      << "as it was written";
+}
+
+TEST(CompileTest, SavingsOfSimplifying) {
+  const Shape shape{64, 64};
+  CompileOptions options = AllPasses({8, 16});
+  options.dq.reset();
+  options.plan.simplify = true;
+  const auto savings = [&](const std::string& text) {
+    return FindSavings(Compile(ParseMultiHeadMask(text, shape), options));
+  };
+  using PassCost = MaskCost::PassCost;
+  // Blocks of 8 x 16 on the diagonal begin at column 0 or 8: two that differ, of 16 bytes each.
+  SimplifySavings found = savings("[causal() & full(), causal()]");
+  EXPECT_EQ(found.after,
+            (MaskCost{1, 1, {PassCost{Pass::kFwd, true, 0, 0}, PassCost{Pass::kDkv, true, 0, 0}}}));
+  EXPECT_EQ(
+      found.before,
+      (MaskCost{2, 4, {PassCost{Pass::kFwd, false, 2, 32}, PassCost{Pass::kDkv, false, 2, 32}}}));
+  // Nothing to compare to.
+  found = savings("documents([20, 44])");
+  EXPECT_EQ(found.before, found.after);
+  EXPECT_EQ(found.after.nodes, 1);
+  EXPECT_GT(found.after.passes[0].partial_blocks, 0);
+  found = savings("local(0, 0) | local(1, 1)");
+  EXPECT_EQ(found.before->nodes, 3);
+  EXPECT_GT(found.before->passes[0].partial_bytes, 0);
+  EXPECT_TRUE(found.after.passes[1].is_computed);
+  // Heads that are not seen to be one mask would need tables of their own, 2^20 of them.
+  const Shape long_shape{1 << 14, 1 << 14};
+  std::vector<Mask> heads(kMaxHeads, Mask::Causal(long_shape));
+  heads.back() = ~~heads.back();
+  CompileOptions many;
+  many.fwd = BlockShape{16, 16};
+  many.plan.simplify = true;
+  found = FindSavings(Compile(MultiHeadMask(heads), many));
+  EXPECT_FALSE(found.before);
+  EXPECT_EQ(found.after, (MaskCost{1, 1, {PassCost{Pass::kFwd, true, 0, 0}}}));
+  options.plan.simplify = false;
+  ExpectError(ErrorCode::kInvalidArgument,
+              "[savings] expected a plan compiled with simplify, got one without",
+              [&] { savings("causal()"); });
 }
 
 // Written out by hand from the definition; 4 x 4 blocks of a causal mask.
