@@ -72,6 +72,13 @@ class ReorderAnalysis final : public Analysis {
     return any_full ? RectClass::kFull : RectClass::kEmpty;
   }
 
+  bool Repeats(const Rows& rows, KvRange kv, int64_t tile_rows,
+               int64_t tile_columns) const override {
+    const bool one_part = IsShort(rows) && SegmentsIn(rows.min(), rows.max()) == 1;
+    return one_part ? child_->Repeats(Part(rows.first, rows.last()), kv, tile_rows, tile_columns)
+                    : IsUniform(Classify(rows, kv));
+  }
+
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
     if (!IsShort(rows)) return AppendUniform(Classify(rows, kv), key);
     key->push_back(SegmentsIn(rows.first, rows.last()));
@@ -97,6 +104,8 @@ class ReorderAnalysis final : public Analysis {
                    [this](int64_t row) { return positions_[row]; });
     child_->Draw(mapped, kv, out);
   }
+
+  int64_t DrawWidth() const override { return child_->DrawWidth(); }
 
   bool Scattered(int64_t begin, int64_t end) const override {
     return SegmentsIn(begin, end - 1) > kMostSegments;
