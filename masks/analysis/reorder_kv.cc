@@ -53,6 +53,15 @@ class KvOrderAnalysis final : public Analysis {
     return joined.get();
   }
 
+  bool Repeats(const Rows& rows, KvRange kv, int64_t tile_rows,
+               int64_t tile_columns) const override {
+    if (positions_.CountIn(kv.begin, kv.end - 1) == 1) {
+      const Part part = positions_.Part(kv.begin, kv.end - 1);
+      if (IsContiguous(part)) return child_->Repeats(rows, SpanOf(part), tile_rows, tile_columns);
+    }
+    return IsUniform(Classify(rows, kv));
+  }
+
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
     if (AppendUniform(Classify(rows, kv), key)) return true;
     if (!IsShort(kv)) return false;

@@ -4,9 +4,9 @@
 #include <limits>
 #include <numeric>
 #include <variant>
-#include <vector>
 
 #include "splashmask/masks/node.h"
+#include "splashmask/planner/memory.h"
 
 namespace splashmask {
 
@@ -38,10 +38,11 @@ bool IsPositional(const Mask& mask) {
 }
 
 template <typename T>
-Array Iota(int64_t length) {
-  std::vector<T> numbers(static_cast<size_t>(length));
-  std::iota(numbers.begin(), numbers.end(), T{0});
-  return Array::FromVector(numbers);
+Array Iota(int64_t length, DType dtype) {
+  const auto bytes = AllocateBytes(length * DTypeSize(dtype));
+  T* numbers = reinterpret_cast<T*>(bytes.get());
+  std::iota(numbers, numbers + length, T{0});
+  return Array(dtype, {length}, bytes);
 }
 
 }  // namespace
@@ -60,7 +61,7 @@ std::optional<Computable> FindComputable(const Mask& mask, bool simplify) {
 
 Array RowNumbers(int64_t q_len) {
   const bool fits = q_len <= std::numeric_limits<int32_t>::max();
-  return fits ? Iota<int32_t>(q_len) : Iota<int64_t>(q_len);
+  return fits ? Iota<int32_t>(q_len, DType::kInt32) : Iota<int64_t>(q_len, DType::kInt64);
 }
 
 }  // namespace splashmask

@@ -2,8 +2,10 @@
 // Compiles a fixed set of masks and certifies each plan. Exits 0 when all are proven, 1 at the
 // first mismatch, which it prints, and 2 when the library threw.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <random>
 #include <utility>
 #include <vector>
@@ -80,8 +82,17 @@ bool LargeCasesProven() {
     masks.push_back(
         (Mask::Local(shape, 300, 40) | Mask::Stride(shape, 70)).Reorder(std::nullopt, kv));
   }
+  // A dense mask of whole blocks, and of blocks that are partial in some rows alone.
+  std::vector<uint8_t> cells(static_cast<size_t>(shape.q_len * shape.kv_len));
+  for (int64_t q = 0; q < shape.q_len; ++q) {
+    std::fill_n(cells.begin() + q * shape.kv_len, q - q % 100, uint8_t{1});
+  }
+  masks.push_back(
+      Mask::Dense(shape, Array(DType::kBool, {shape.q_len, shape.kv_len},
+                               std::shared_ptr<const void>(cells.data(), [](auto) {}))));
+  masks.push_back(masks.back() ^ Mask::Causal(shape, 900));
   std::mt19937_64 random(1);
-  while (masks.size() < 60) {
+  while (masks.size() < 62) {
     masks.push_back(RandomMask(random, shape, 2).Reorder(Scattered(shape)));
   }
   uint64_t number = 0;

@@ -101,6 +101,48 @@ TEST(CompileTest, SavingsOfSimplifying) {
               [&] { savings("causal()"); });
 }
 
+// A dense mask of tiles that are empty, full, full in some rows alone, or noise: its blocks are
+// drawn side by side, some rows at a time.
+Mask TiledDense(Shape shape, int64_t tile, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const auto cells = std::make_shared<std::vector<uint8_t>>(shape.q_len * shape.kv_len);
+  for (int64_t q0 = 0; q0 < shape.q_len; q0 += tile) {
+    for (int64_t k0 = 0; k0 < shape.kv_len; k0 += tile) {
+      const uint64_t kind = random() % 5;
+      const auto full_rows = static_cast<int64_t>(random() % static_cast<uint64_t>(tile));
+      for (int64_t q = q0; q < std::min(q0 + tile, shape.q_len); ++q) {
+        for (int64_t k = k0; k < std::min(k0 + tile, shape.kv_len); ++k) {
+          (*cells)[q * shape.kv_len + k] = kind == 0   ? 0
+                                           : kind == 1 ? 1
+                                           : kind == 2 ? q - q0 < full_rows
+                                           : kind == 3 ? q - q0 >= full_rows
+                                                       : random() % 2;
+        }
+      }
+    }
+  }
+  return Mask::Dense(shape, Array(DType::kBool, {shape.q_len, shape.kv_len},
+                                  std::shared_ptr<const void>(cells, cells->data())));
+}
+
+TEST(CompileTest, DenseMasksInBlocksOfEveryKind) {
+  const Shape shape{120, 640};
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    const Mask dense = TiledDense(shape, seed % 2 == 0 ? 20 : 64, seed);
+    const Mask clipped = dense & Mask::Causal(shape, 400);
+    for (const Mask& mask : {dense, clipped, clipped.Reorder(Positions::Striped(4))}) {
+      for (const BlockShape block :
+           {BlockShape{20, 64}, {24, 128}, {120, 640}, {8, 64}, {20, 80}}) {
+        SCOPED_TRACE("seed " + std::to_string(seed) + " block " + std::to_string(block.q) + " x " +
+                     std::to_string(block.kv));
+        const CompileOptions options = AllPasses(block);
+        const MultiHeadMask heads(mask, 1);
+        ExpectSamePlan(NaivePlan(heads, options), Compile(heads, options));
+      }
+    }
+  }
+}
+
 // Written out by hand from the definition; 4 x 4 blocks of a causal mask.
 TEST(CompileTest, CausalShrinksNothingAndSkipsUpperBlocks) {
   const Plan plan = Compile(MultiHeadMask(Mask::Causal({8, 8}), 1), AllPasses({2, 2}));
