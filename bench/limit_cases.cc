@@ -141,12 +141,22 @@ std::vector<LimitCase> LimitCases() {
     analytic(
         "compositions of four", [seed](Shape s) { return Composition(seed, s); }, 50);
   }
+  const Positions zigzag = Positions::Zigzag(64);
   add(
-      "under zigzag(64)", [](Shape s) { return CausalDocuments(s).Reorder(Positions::Zigzag(64)); },
-      0, 300);
+      "under zigzag(64) of q", [=](Shape s) { return CausalDocuments(s).Reorder(zigzag); }, 0, 300);
   add(
-      "under shuffled pieces of 4096",
+      "under zigzag(64) of q and kv",
+      [=](Shape s) { return CausalDocuments(s).Reorder(zigzag, zigzag); }, 0, 300);
+  add(
+      "under shuffled pieces of 4096 of q",
       [](Shape s) { return CausalDocuments(s).Reorder(ShuffledPieces(s.q_len, 4096)); }, 0, 300);
+  add(
+      "under shuffled pieces of 4096 of q and kv",
+      [](Shape s) {
+        const Positions pieces = ShuffledPieces(s.q_len, 4096);
+        return CausalDocuments(s).Reorder(pieces, pieces);
+      },
+      0, 300);
   options.plan.head_shards = 8;
   options.plan.q_seq_shards = 16;
   cases.push_back({"64 heads, 8 masks", EightMasks, 32768, options, 0, 50});

@@ -367,9 +367,9 @@ TEST_P(ExhaustiveTest, DepthThreeOverSixLeaves) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, ExhaustiveTest, testing::ValuesIn(kShapes),
-                         [](const testing::TestParamInfo<Shape>& info) {
-                           return std::to_string(info.param.q_len) + "x" +
-                                  std::to_string(info.param.kv_len);
+                         [](const testing::TestParamInfo<Shape>& shape) {
+                           return std::to_string(shape.param.q_len) + "x" +
+                                  std::to_string(shape.param.kv_len);
                          });
 
 }  // namespace

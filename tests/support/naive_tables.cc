@@ -322,7 +322,11 @@ class NaivePassBuilder {
     const auto* reorder = std::get_if<node::Reorder>(&masks_[0].node().expr);
     if (reorder != nullptr && reorder->kv) return false;
     const Mask& leaf = reorder == nullptr ? masks_[0] : reorder->mask;
-    if (!IsComputableLeaf(leaf) && !(options_.simplify && IsPositionalText(leaf))) return false;
+    if (!IsComputableLeaf(leaf) &&
+        !(options_.simplify &&
+          IsPositionalText(
+              leaf, reorder == nullptr ? std::nullopt : std::optional(reorder->q->positions))))
+      return false;
     pass->mask_function = leaf;
     if (reorder != nullptr) {
       pass->info.q_sequence = reorder->q->positions;

@@ -142,7 +142,10 @@ TokamaxPass NaiveTokamax(const Mask& mask, const TokamaxOptions& options) {
   if (reorder != nullptr && reorder->kv) reorder = nullptr;
   const Mask function = reorder == nullptr ? simple : reorder->mask;
   const bool computable =
-      KernelComputes(function) || (options.simplify && IsPositionalText(function));
+      KernelComputes(function) ||
+      (options.simplify &&
+       IsPositionalText(function,
+                        reorder == nullptr ? std::nullopt : std::optional(reorder->q->positions)));
   if (computable && reorder != nullptr) {
     pass.info.q_sequence = reorder->q->positions;
   } else if (computable) {
