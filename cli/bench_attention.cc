@@ -15,7 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "splashmask/cli/bench_report.h"
+#include "splashmask/cli/attention_peers.h"
+#include "splashmask/cli/bench_attention_report.h"
 #include "splashmask/cli/commands.h"
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/peers.h"
@@ -45,8 +46,7 @@ struct Arguments {
   int64_t q_len = 4096, heads = 8;
   std::optional<int64_t> kv_len, block_q, block_kv;
   ArraysWanted arrays;
-  std::vector<std::string> peers;
-  std::optional<std::string> python;
+  PeersWanted peers;
   bool backward = false;
   int repeat = 5, threads = 0;
   bool json = false;
@@ -146,13 +146,13 @@ class Row {
       progress.ThrowIfStopped();
       progress.Report(static_cast<double>(i) / arguments_.repeat);
       result_.ours.seconds.push_back(SecondsOf([&] { Compute(); }));
-      for (PeerResult& peer : result_.peers) {
-        Try(&peer, [&] { peer.timing.seconds.push_back(peers->SecondsOf(peer.name)); });
+      for (AttentionPeerResult& peer : result_.peers) {
+        peer.Try([&] { peer.timing.seconds.push_back(peers->SecondsOf(peer.name)); });
       }
     }
   }
 
-  MaskResult result() const { return result_; }
+  AttentionResult result() const { return result_; }
   const RunArrays& arrays() const { return arrays_; }
 
  private:
@@ -163,34 +163,26 @@ class Row {
                         {dq_.view(), dk_.view(), dv_.view(), {}}, bar_.Step("backward"));
   }
 
-  // What a peer cannot do is its own problem.
-  template <typename Work>
-  static void Try(PeerResult* peer, const Work& work) {
-    if (!peer->problem.empty()) return;
-    try {
-      work();
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::kIo) throw;
-      peer->problem = error.what();
-    }
-  }
-
   void Compare(Peers& peers) {
     bool is_loaded = false;
     for (const auto& [name, version] : peers.versions()) {
       bar_.Step(name).Report(0);
-      PeerResult& peer = result_.peers.emplace_back(PeerResult{name, version, {}, 0, {}});
-      Try(&peer, [&] {
-        if (!is_loaded) peers.Load({mask_, inputs_, d_out_.view(), arguments_.backward});
+      AttentionPeerResult& peer = result_.peers.emplace_back();
+      peer.name = name;
+      peer.title = AttentionPeers().Title(name);
+      peer.version = version;
+      peer.Try([&] {
+        if (!is_loaded) LoadAttention(peers, {mask_, inputs_, d_out_.view(), arguments_.backward});
         is_loaded = true;
-        for (const auto& [what, numbers] : peers.Compute(peer.name)) {
+        for (const auto& [what, numbers] : ComputeAttention(peers, peer.name)) {
           if (peer.problem.empty()) CompareOne(what, numbers, &peer);
         }
       });
     }
   }
 
-  void CompareOne(const std::string& what, const std::vector<float>& theirs, PeerResult* peer) {
+  void CompareOne(const std::string& what, const std::vector<float>& theirs,
+                  AttentionPeerResult* peer) {
     const Tensor& ours = (what == "out"  ? out_
                           : what == "dq" ? dq_
                           : what == "dk" ? dk_
@@ -240,34 +232,8 @@ class Row {
   const SplashAttention attention_;
   OwnedTensor out_, dq_, dk_, dv_, d_out_;
   std::vector<float> logsumexp_;
-  MaskResult result_;
+  AttentionResult result_;
 };
-
-// None when nobody can be asked; a note says why.
-std::unique_ptr<Peers> StartPeers(const Arguments& arguments, int threads,
-                                  const std::atomic<bool>& stop,
-                                  std::map<std::string, std::string>* missing) {
-  std::vector<std::string> names = arguments.peers.empty() ? PeerNames() : arguments.peers;
-  if (std::ranges::find(names, "none") != names.end()) {
-    if (names.size() == 1) return nullptr;
-    throw Error(ErrorCode::kInvalidArgument, "[arguments] expected --peers none alone");
-  }
-  try {
-    auto peers =
-        std::make_unique<Peers>(arguments.python.value_or("python3"), names, threads, stop);
-    *missing = peers->missing();
-    return peers->versions().empty() ? nullptr : std::move(peers);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kIo) throw;
-    if (arguments.python) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("[arguments] expected a Python for --python, got {}: {}",
-                              *arguments.python, error.what()));
-    }
-    for (const std::string& name : names) (*missing)[name] = error.what();
-    return nullptr;
-  }
-}
 
 ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   std::vector<std::string> masks = arguments.masks;
@@ -277,16 +243,12 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   std::vector<Plan> plans;  // All of them before any work, so that none is lost.
   for (const std::string& mask : masks) plans.push_back(CompileMask(arguments, mask, bar));
   std::map<std::string, std::string> missing;
-  bar.Step("import").Report(0);
-  const std::unique_ptr<Peers> peers = StartPeers(arguments, threads, stop, &missing);
-  for (const auto& [name, reason] : missing) {
-    bar.Wipe();
-    WriteStderr(fmt::format("{} is left out: {}\n", PeerTitle(name), reason));
-  }
+  const std::unique_ptr<Peers> peers =
+      StartPeers(arguments.peers, AttentionPeers(), threads, bar, stop, &missing);
   double peak = 0;  // The best that was seen before and after any of them.
   std::string arrays;
   json::object described;
-  std::vector<MaskResult> results;
+  std::vector<AttentionResult> results;
   for (const Plan& plan : plans) {
     peak = std::max(peak, MeasureFmaPeak(threads));
     Row row(arguments, plan, bar);
@@ -307,7 +269,7 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
                   threads, threads == 1 ? "" : "s", SimdTarget(), peak / 1e9);
   json::array masks_json;
   json::object left_out;
-  for (const MaskResult& result : results) {
+  for (const AttentionResult& result : results) {
     text += result.Describe(peak);
     masks_json.push_back(result.DescribeJson(peak));
   }
@@ -316,7 +278,7 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   described["masks"] = masks_json;
   described["missing"] = left_out;
   WriteStdout(arguments.json ? ToLine(described) : text);
-  const bool has_mismatch = std::ranges::any_of(results, &MaskResult::has_mismatch);
+  const bool has_mismatch = std::ranges::any_of(results, &AttentionResult::has_mismatch);
   return has_mismatch ? kAnswerIsNo : kDone;
 }
 
@@ -336,10 +298,7 @@ void AddBenchAttention(CommandLine& line) {
   syntax.Integer("--block-q", a.block_q, "Block shape of every pass (default: about 512)");
   syntax.Integer("--block-kv", a.block_kv, "Likewise");
   syntax.Flag("--backward", a.backward, "With the gradients of q, k and v");
-  std::vector<std::string> choices = PeerNames();
-  choices.emplace_back("none");
-  syntax.Choices("--peers", "LIST", a.peers, choices, "Of sdpa,flex,jax; or none (default: all)");
-  syntax.Text("--python", "PROGRAM", a.python, "The Python that imports them (default: python3)");
+  AddPeersWanted(syntax, AttentionPeers(), a.peers);
   syntax.Integer("--repeat", a.repeat, "Turns, of which the median counts (default: 5)",
                  {1, 1000000});
   syntax.Integer("--threads", a.threads, "Threads to use (default: 0, all)", {0, 1024});

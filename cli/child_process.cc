@@ -118,24 +118,31 @@ void ChildProcess::WriteLine(const std::string& line) {
   }
 }
 
-std::optional<std::string> ChildProcess::ReadLine(const std::atomic<bool>& stop) {
+bool ChildProcess::AwaitLine(const std::atomic<bool>& stop,
+                             std::chrono::steady_clock::time_point deadline) {
   constexpr int kPatience = 100;  // Milliseconds, after which `stop` is looked at again.
-  for (;;) {
-    if (const size_t end = unread_.find('\n'); end != std::string::npos) {
-      const std::string line = unread_.substr(0, end);
-      unread_.erase(0, end + 1);
-      return line;
-    }
+  while (!has_ended_ && unread_.find('\n') == std::string::npos) {
     if (stop) throw Error(ErrorCode::kCancelled, "[process] stopped");
+    if (std::chrono::steady_clock::now() >= deadline) return false;
     pollfd ready{from_, POLLIN, 0};
     if (poll(&ready, 1, kPatience) <= 0) continue;
     char buffer[4096];
     const ssize_t count = read(from_, buffer, sizeof(buffer));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) ThrowIo("hear another program", errno);
-    if (count == 0) return std::nullopt;
+    has_ended_ = count == 0;
     unread_.append(buffer, static_cast<size_t>(count));
   }
+  return true;
+}
+
+std::optional<std::string> ChildProcess::ReadLine(const std::atomic<bool>& stop) {
+  AwaitLine(stop, std::chrono::steady_clock::time_point::max());
+  const size_t end = unread_.find('\n');
+  if (end == std::string::npos) return std::nullopt;
+  const std::string line = unread_.substr(0, end);
+  unread_.erase(0, end + 1);
+  return line;
 }
 
 }  // namespace splashmask::cli

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,12 +25,16 @@ class ChildProcess {
 
   /// Nothing happens when nobody reads any more: then there is no line to read, either.
   void WriteLine(const std::string& line);
+  /// Waits until a line can be read, or there are no more, but not beyond `deadline`: then it is
+  /// false. Throws kCancelled soon after `stop`.
+  bool AwaitLine(const std::atomic<bool>& stop, std::chrono::steady_clock::time_point deadline);
   /// Without its end; nullopt when there are no more. Throws kCancelled soon after `stop`.
   std::optional<std::string> ReadLine(const std::atomic<bool>& stop);
 
  private:
   pid_t pid_ = -1;
   int to_ = -1, from_ = -1;
+  bool has_ended_ = false;
   std::string unread_;
 };
 

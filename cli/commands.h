@@ -7,6 +7,7 @@
 namespace splashmask::cli {
 
 void AddBenchAttention(CommandLine& line);  ///< In the group bench.
+void AddBenchCompile(CommandLine& line);    ///< Likewise.
 void AddCompile(CommandLine& line);
 void AddDiff(CommandLine& line);
 void AddExplain(CommandLine& line);

@@ -44,6 +44,7 @@ ExitCode RunCommand(int argc, const char* const* argv) {
   AddVerify(line);
   line.AddGroup("bench", "Time what we do beside what others do");
   AddBenchAttention(line);
+  AddBenchCompile(line);
   const CommandLine::Request request = line.Parse(argc, argv);
   if (request.run) return request.run(stop);
   if (!request.problem.empty()) {

@@ -27,10 +27,15 @@ std::string Percent(double share) {
 }
 
 std::string Duration(double seconds) {
-  const bool milli = seconds < 0.9995;
-  const double value = milli ? seconds * 1000 : seconds;
+  const char* unit = "s";
+  double value = seconds;
+  for (const char* smaller : {"ms", "µs"}) {
+    if (value >= 0.9995) break;
+    value *= 1000;
+    unit = smaller;
+  }
   const int decimals = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
-  return fmt::format("{:.{}f} {}", value, decimals, milli ? "ms" : "s");
+  return fmt::format("{:.{}f} {}", value, decimals, unit);
 }
 
 std::string Ranges(const std::vector<std::pair<int64_t, int64_t>>& ranges, size_t most) {

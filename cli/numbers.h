@@ -17,7 +17,7 @@ std::string Bytes(int64_t bytes);
 /// 0.501953 -> "50.2 %". A share that is not quite 0 or 1 never reads so.
 std::string Percent(double share);
 
-/// Seconds with three significant digits: "41.2 ms", "1.30 s".
+/// Seconds with three significant digits: "83.0 µs", "41.2 ms", "1.30 s".
 std::string Duration(double seconds);
 
 /// Half-open ranges as inclusive ones, at most `most` of them: "100..199, 300, ...".

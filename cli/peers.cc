@@ -1,73 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/cli/peers.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <stdlib.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 
-#include "splashmask/cli/peers_script.h"
+#include "splashmask/cli/terminal.h"
 #include "splashmask/masks/error.h"
-#include "splashmask/masks/mask_cells.h"
-#include "splashmask/masks/print.h"
-#include "splashmask/planner/memory.h"
 
 namespace json = boost::json;
 
 namespace splashmask::cli {
 
-namespace {
-
-[[noreturn]] void Fail(const std::string& message) {
-  throw Error(ErrorCode::kIo, "[peers] " + message);
-}
-
-std::vector<float> Floats(const ConstTensor& tensor) {
-  std::vector<float> numbers;
-  numbers.reserve(static_cast<size_t>(tensor.batch * tensor.heads * tensor.length * tensor.dim));
-  for (int64_t b = 0; b < tensor.batch; ++b) {
-    for (int64_t h = 0; h < tensor.heads; ++h) {
-      for (int64_t i = 0; i < tensor.length; ++i) {
-        for (int64_t d = 0; d < tensor.dim; ++d) numbers.push_back(tensor.At(b, h, i, d));
-      }
-    }
-  }
-  return numbers;
-}
-
-json::array ShapeOf(const ConstTensor& tensor) {
-  return {tensor.batch, tensor.heads, tensor.length, tensor.dim};
-}
-
-template <typename T>
-T Answered(const json::object& answer, const char* name) {
-  const json::value* field = answer.if_contains(name);
-  const auto value =
-      field == nullptr ? json::result<T>(json::error::not_found) : json::try_value_to<T>(*field);
-  if (!value)
-    Fail(fmt::format("expected '{}' in an answer, got {}", name, json::serialize(answer)));
-  return *value;
-}
-
-// The peers have names for some masks.
-const char* KindOf(const Mask& mask) {
-  const bool is_square = mask.shape().q_len == mask.shape().kv_len;
-  if (mask == Mask::Full(mask.shape())) return "full";
-  return is_square && mask == Mask::Causal(mask.shape()) ? "causal" : "other";
-}
-
-}  // namespace
-
 TemporaryFolder::TemporaryFolder() {
   std::error_code error;
   const std::filesystem::path parent = std::filesystem::temp_directory_path(error);
-  if (error) Fail("cannot find a folder for temporary files: TMPDIR has to name one");
+  if (error) FailPeers("cannot find a folder for temporary files: TMPDIR has to name one");
   std::string name = (parent / "splashmask-XXXXXX").string();
   if (mkdtemp(name.data()) == nullptr) {
-    Fail(fmt::format("cannot make the folder {}: {}", name, std::strerror(errno)));
+    FailPeers(fmt::format("cannot make the folder {}: {}", name, std::strerror(errno)));
   }
   path_ = name;
 }
@@ -77,95 +33,144 @@ TemporaryFolder::~TemporaryFolder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-Peers::Peers(const std::string& python, const std::vector<std::string>& names, int threads,
-             const std::atomic<bool>& stop)
-    : stop_(stop), python_({python, "-c", kPeersScript}) {
-  const json::object answer =
-      Ask({{"threads", threads}, {"peers", json::array(names.begin(), names.end())}});
+void FailPeers(const std::string& message) { throw Error(ErrorCode::kIo, "[peers] " + message); }
+
+std::vector<std::string> PeerKinds::Names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, title] : titles) names.push_back(name);
+  return names;
+}
+
+std::string PeerKinds::Title(const std::string& name) const {
+  return std::ranges::find(titles, name, &std::pair<std::string, std::string>::first)->second;
+}
+
+Peers::Peers(const std::string& python, const char* script, const std::vector<std::string>& names,
+             int threads, const std::atomic<bool>& stop)
+    : command_{python, "-c", script},
+      start_{{"threads", threads}, {"peers", json::array(names.begin(), names.end())}},
+      stop_(stop) {
+  const json::object answer = Start();
   versions_ = Answered<std::map<std::string, std::string>>(answer, "versions");
   missing_ = Answered<std::map<std::string, std::string>>(answer, "missing");
 }
 
-void Peers::Load(const PeerCase& of) {
-  const std::pair<const char*, const ConstTensor&> arrays[] = {
-      {"q", of.inputs.q}, {"k", of.inputs.k}, {"v", of.inputs.v}, {"do", of.d_out}};
-  json::array files;
-  for (const auto& [name, tensor] : arrays) {
-    files.push_back(json::array{WriteFile(name, Floats(tensor)), ShapeOf(tensor)});
+json::object Peers::Start() {
+  python_.emplace(command_);
+  Send(start_);
+  json::object answer = Receive();
+  if (!case_.empty()) {
+    Send(case_);
+    Receive();
   }
-  const Shape shape = of.mask.shape();
-  std::span<const Mask> masks = of.mask.masks();
-  const bool is_one = std::ranges::all_of(masks, [&](const Mask& m) { return m == masks[0]; });
-  if (is_one) masks = masks.first(1);
-  // Peers make floats of the cells.
-  const bool has_cells = FitsInMemory(static_cast<ByteCount>(shape.q_len) *
-                                      static_cast<ByteCount>(shape.kv_len) * masks.size() * 16);
-  Ask({{"do", "load"},
-       {"folder", folder_.path().string()},
-       {"dtype", of.inputs.q.type == FloatType::kBFloat16 ? "bfloat16" : "float32"},
-       {"mask", is_one ? ToString(masks[0]) : ""},
-       {"kind", is_one ? KindOf(masks[0]) : "other"},
-       {"backward", of.backward},
-       {"arrays", files},
-       {"cells", has_cells ? json::value(WriteCells(masks)) : json::value(nullptr)}});
+  return answer;
 }
 
-std::map<std::string, std::vector<float>> Peers::Compute(const std::string& peer) {
-  const json::object answer = Ask({{"do", "write"}, {"peer", peer}});
-  std::map<std::string, std::vector<float>> results;
-  for (const auto& [name, path] : Answered<std::map<std::string, std::string>>(answer, "files")) {
-    std::ifstream in(path, std::ios::binary | std::ios::ate);
-    std::vector<float>& numbers = results[name];
-    if (in) numbers.resize(static_cast<size_t>(in.tellg()) / sizeof(float));
-    in.seekg(0);
-    in.read(reinterpret_cast<char*>(numbers.data()),
-            static_cast<std::streamsize>(numbers.size() * sizeof(float)));
-    if (!in) Fail("cannot read " + path);
-  }
-  return results;
+void Peers::ThrowIfStopped() const {
+  if (stop_) throw Error(ErrorCode::kCancelled, "[peers] stopped");
 }
+
+std::string Peers::WriteFile(const std::string& name, std::span<const std::byte> bytes) const {
+  const std::string path = (folder_.path() / name).string();
+  std::ofstream out(path, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(bytes.data()),
+            static_cast<std::streamsize>(bytes.size()));
+  if (!out.flush()) FailPeers("cannot write " + path);
+  return path;
+}
+
+void Peers::Load(const json::object& request) {
+  case_ = request;
+  case_["do"] = "load";
+  case_["folder"] = folder_.path().string();
+  Ask(case_);
+}
+
+json::object Peers::Tell(const std::string& peer) { return Ask({{"do", "tell"}, {"peer", peer}}); }
 
 double Peers::SecondsOf(const std::string& peer) {
   return Answered<double>(Ask({{"do", "run"}, {"peer", peer}}), "seconds");
 }
 
-json::object Peers::Ask(const json::object& request) {
-  python_.WriteLine(json::serialize(request));
-  const std::optional<std::string> line = python_.ReadLine(stop_);
-  if (!line) Fail("Python ended without an answer");
+std::optional<double> Peers::SecondsWithin(const std::string& peer, double limit,
+                                           const Progress& progress) {
+  using Clock = std::chrono::steady_clock;
+  // What it makes of the case before, and imports again, does not count.
+  Ask({{"do", "prepare"}, {"peer", peer}});
+  Send({{"do", "run"}, {"peer", peer}});
+  const auto start = Clock::now();
+  while (!python_->AwaitLine(stop_, Clock::now() + std::chrono::milliseconds(200))) {
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (seconds > limit) {
+      python_.reset();
+      return std::nullopt;
+    }
+    progress.Report(seconds / limit);
+  }
+  return Answered<double>(Receive(), "seconds");
+}
+
+void Peers::Send(const json::object& request) { python_->WriteLine(json::serialize(request)); }
+
+json::object Peers::Receive() {
+  const std::optional<std::string> line = python_->ReadLine(stop_);
+  if (!line) {
+    python_.reset();
+    FailPeers("Python ended without an answer");
+  }
   boost::system::error_code error;
   const json::value answer = json::parse(*line, error);
-  if (error || !answer.is_object()) Fail(fmt::format("expected an answer, got '{}'", *line));
-  if (answer.as_object().contains("error"))
-    Fail(Answered<std::string>(answer.as_object(), "error"));
+  if (error || !answer.is_object()) FailPeers(fmt::format("expected an answer, got '{}'", *line));
+  if (answer.as_object().contains("error")) {
+    FailPeers(Answered<std::string>(answer.as_object(), "error"));
+  }
   return answer.as_object();
 }
 
-std::string Peers::WriteFile(const std::string& name, const std::vector<float>& numbers) const {
-  const std::string path = (folder_.path() / (name + ".bin")).string();
-  std::ofstream out(path, std::ios::binary);
-  out.write(reinterpret_cast<const char*>(numbers.data()),
-            static_cast<std::streamsize>(numbers.size() * sizeof(float)));
-  if (!out.flush()) Fail("cannot write " + path);
-  return path;
+json::object Peers::Ask(const json::object& request) {
+  if (!python_) Start();
+  Send(request);
+  return Receive();
 }
 
-std::string Peers::WriteCells(std::span<const Mask> masks) const {
-  const std::string path = (folder_.path() / "cells.bin").string();
-  std::ofstream out(path, std::ios::binary);
-  const auto [q_len, kv_len] = masks[0].shape();
-  std::vector<std::byte> row(static_cast<size_t>(kv_len));
-  for (const Mask& mask : masks) {
-    const MaskCells cells(mask);
-    for (int64_t q = 0; q < q_len; ++q) {
-      if (stop_) throw Error(ErrorCode::kCancelled, "[peers] stopped");
-      cells.Read(q, q + 1, 0, kv_len, row.data());
-      out.write(reinterpret_cast<const char*>(row.data()),
-                static_cast<std::streamsize>(row.size()));
-    }
+void AddPeersWanted(CommandSyntax& syntax, const PeerKinds& kinds, PeersWanted& wanted) {
+  std::vector<std::string> choices = kinds.Names();
+  const std::string help = fmt::format("Of {}; or none (default: all)", fmt::join(choices, ","));
+  choices.emplace_back("none");
+  syntax.Choices("--peers", "LIST", wanted.names, choices, help);
+  syntax.Text("--python", "PROGRAM", wanted.python,
+              "The Python that imports them (default: python3)");
+}
+
+std::unique_ptr<Peers> StartPeers(const PeersWanted& wanted, const PeerKinds& kinds, int threads,
+                                  ProgressBar& bar, const std::atomic<bool>& stop,
+                                  std::map<std::string, std::string>* missing) {
+  const std::vector<std::string> names = wanted.names.empty() ? kinds.Names() : wanted.names;
+  if (std::ranges::find(names, "none") != names.end()) {
+    if (names.size() == 1) return nullptr;
+    throw Error(ErrorCode::kInvalidArgument, "[arguments] expected --peers none alone");
   }
-  if (!out.flush()) Fail("cannot write " + path);
-  return path;
+  bar.Step("import").Report(0);
+  std::unique_ptr<Peers> peers;
+  try {
+    peers = std::make_unique<Peers>(wanted.python.value_or("python3"), kinds.script, names, threads,
+                                    stop);
+    *missing = peers->missing();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kIo) throw;
+    if (wanted.python) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("[arguments] expected a Python for --python, got {}: {}",
+                              *wanted.python, error.what()));
+    }
+    for (const std::string& name : names) (*missing)[name] = error.what();
+  }
+  for (const auto& [name, reason] : *missing) {
+    bar.Wipe();
+    WriteStderr(fmt::format("{} is left out: {}\n", kinds.Title(name), reason));
+  }
+  if (peers != nullptr && peers->versions().empty()) peers.reset();
+  return peers;
 }
 
 }  // namespace splashmask::cli

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "splashmask/cli/numbers.h"
+#include "splashmask/cli/plan_tables.h"
 #include "splashmask/masks/print.h"
 
 namespace json = boost::json;
@@ -16,71 +17,21 @@ namespace splashmask::cli {
 
 namespace {
 
-/// A table of a pass as a file would hold it.
-struct Field {
-  const char* name;
-  std::string dtype;
-  std::vector<int64_t> shape;
-  int64_t bytes;
-};
-
-/// A Table or an Array.
-template <typename Elements>
-void AppendElements(std::vector<Field>& fields, const char* name,
-                    const std::optional<Elements>& elements) {
-  if (!elements) return;
-  fields.push_back({name,
-                    std::string(DTypeName(elements->dtype())),
-                    {elements->shape().begin(), elements->shape().end()},
-                    elements->size_bytes()});
-}
-
-void AppendBlocks(std::vector<Field>& fields, const std::optional<PartialMaskBlocks>& blocks) {
-  if (!blocks) return;
-  std::vector<int64_t> shape = blocks->leading();
-  shape.push_back(blocks->rows());
-  shape.push_back(blocks->columns());
-  // The bits are packed eight to a byte, here as in the file.
-  fields.push_back({"partial_mask_blocks", "bool", shape, blocks->size_bytes()});
-}
-
-std::vector<Field> Fields(const MaskInfo& info) {
-  std::vector<Field> fields;
-  AppendElements(fields, "data_next", info.data_next);
-  AppendElements(fields, "mask_next", info.mask_next);
-  AppendElements(fields, "block_mask", info.block_mask);
-  AppendBlocks(fields, info.partial_mask_blocks);
-  AppendElements(fields, "q_sequence", info.q_sequence);
-  return fields;
-}
-
-std::vector<Field> Fields(const TokamaxMaskInfo& info) {
-  std::vector<Field> fields;
-  AppendElements(fields, "mask_next", info.mask_next);
-  AppendElements(fields, "active_rows", info.active_rows);
-  AppendElements(fields, "active_cols", info.active_cols);
-  AppendElements(fields, "block_mask", info.block_mask);
-  AppendElements(fields, "num_active_blocks", info.num_active_blocks);
-  AppendBlocks(fields, info.partial_mask_blocks);
-  AppendElements(fields, "q_sequence", info.q_sequence);
-  return fields;
-}
-
-json::object FieldsJson(const std::vector<Field>& fields) {
+json::object FieldsJson(const std::vector<PlanTable>& fields) {
   json::object tables;
-  for (const Field& field : fields) {
+  for (const PlanTable& field : fields) {
     tables[field.name] = {{"dtype", field.dtype},
                           {"shape", json::array(field.shape.begin(), field.shape.end())},
-                          {"bytes", field.bytes}};
+                          {"bytes", field.size_bytes()}};
   }
   return tables;
 }
 
-std::string FieldsText(const std::vector<Field>& fields, const std::optional<Mask>& function) {
+std::string FieldsText(const std::vector<PlanTable>& fields, const std::optional<Mask>& function) {
   std::string text;
-  for (const Field& field : fields) {
+  for (const PlanTable& field : fields) {
     text += fmt::format("  {:<20} {:<6} {:<24} {:>14} bytes\n", field.name, field.dtype,
-                        fmt::format("[{}]", fmt::join(field.shape, ", ")), Grouped(field.bytes));
+                        ShapeText(field.shape), Grouped(field.size_bytes()));
   }
   if (function) text += fmt::format("  {:<20} {}\n", "mask_function", ToString(*function));
   return text;
@@ -88,12 +39,6 @@ std::string FieldsText(const std::vector<Field>& fields, const std::optional<Mas
 
 json::value MaskFunctionJson(const std::optional<Mask>& function) {
   return function ? json::value(ToString(*function)) : json::value(nullptr);
-}
-
-int64_t TotalBytes(const std::vector<Field>& fields) {
-  int64_t bytes = 0;
-  for (const Field& field : fields) bytes += field.bytes;
-  return bytes;
 }
 
 std::string TableShapeText(const MaskInfo& info) {
@@ -151,7 +96,7 @@ json::object PassJson(const Plan& plan, Pass pass) {
   }
   return {{"block_q", compiled.block.q},
           {"block_kv", compiled.block.kv},
-          {"tables", FieldsJson(Fields(compiled.info))},
+          {"tables", FieldsJson(PlanTables(compiled.info))},
           {"blocks", CountsJson(Total(by_head))},
           {"blocks_by_head", std::move(heads)},
           {"mask_function", MaskFunctionJson(compiled.mask_function)}};
@@ -167,7 +112,7 @@ json::object TokamaxPassJson(const Plan& plan, Pass which) {
           {"downcast_smem_data", options.downcast_smem_data},
           {"return_dynamic_grid", options.return_dynamic_grid},
           {"simplify", options.simplify},
-          {"tables", FieldsJson(Fields(pass.info))},
+          {"tables", FieldsJson(PlanTables(pass.info))},
           {"blocks", CountsJson(CountTokamaxBlocks(plan, which))},
           {"mask_function", MaskFunctionJson(pass.mask_function)}};
 }
@@ -208,7 +153,7 @@ std::string PassesText(const Plan& plan) {
     const CompiledPass& compiled = *plan.pass(pass);
     std::vector<std::string> row = {
         std::string(PassName(pass)), fmt::format("{} x {}", compiled.block.q, compiled.block.kv),
-        TableShapeText(compiled.info), Bytes(TotalBytes(Fields(compiled.info)))};
+        TableShapeText(compiled.info), Bytes(TotalBytes(PlanTables(compiled.info)))};
     for (const auto& [heads, counts] : GroupsToShow(plan, pass)) {
       row.resize(4);
       for (std::string cell : {heads, Grouped(counts.full), Grouped(counts.partial),
@@ -224,7 +169,7 @@ std::string PassesText(const Plan& plan) {
 
 std::string PassText(const Plan& plan, Pass pass) {
   const CompiledPass& compiled = *plan.pass(pass);
-  const std::vector<Field> fields = Fields(compiled.info);
+  const std::vector<PlanTable> fields = PlanTables(compiled.info);
   std::string text =
       fmt::format("{}  block_q {}, block_kv {}, {}\n", PassName(pass), Grouped(compiled.block.q),
                   Grouped(compiled.block.kv), Bytes(TotalBytes(fields)));
@@ -238,7 +183,7 @@ std::string PassText(const Plan& plan, Pass pass) {
 std::string TokamaxText(const Plan& plan, Pass which) {
   const TokamaxPass& pass = *plan.tokamax_pass(which);
   const TokamaxPassOptions& options = pass.options;
-  const std::vector<Field> fields = Fields(pass.info);
+  const std::vector<PlanTable> fields = PlanTables(pass.info);
   return fmt::format(
              "{}  block_q {}, block_kv {}, {}\n"
              "  q_seq_shards {}, kv_seq_shards {}, downcast_smem_data {}, return_dynamic_grid {}, "

@@ -41,7 +41,10 @@ TEST(NumbersTest, PercentNeverRoundsToAllOrNothing) {
 }
 
 TEST(NumbersTest, DurationsHaveThreeDigits) {
-  EXPECT_EQ(Duration(0.0000123), "0.01 ms");
+  EXPECT_EQ(Duration(0.0000000123), "0.01 µs");
+  EXPECT_EQ(Duration(0.0000123), "12.3 µs");
+  EXPECT_EQ(Duration(0.0009994), "999 µs");
+  EXPECT_EQ(Duration(0.0009996), "1.00 ms");
   EXPECT_EQ(Duration(0.04123), "41.2 ms");
   EXPECT_EQ(Duration(0.9994), "999 ms");
   EXPECT_EQ(Duration(0.9996), "1.00 s");

@@ -8,11 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-from command import in_terminal
+from command import in_terminal, processes_of, python_program
 
 SMALL = ["bench", "attention", "--q-len", "256", "--heads", "4", "--kv-heads", "2", "--head-dim", "32",
          "--block-q", "64", "--block-kv", "64", "--repeat", "2", "--json"]
 WITH_JAX = ["--python", sys.executable, "--peers", "jax"]
+
+
+def with_jax(tmp_path, change):
+    return ["--python", python_program(tmp_path, change), "--peers", "jax"]
 
 
 def described(done, code=0):
@@ -52,22 +56,13 @@ def test_beside_jax(run, tmp_path, dtype):
         assert peer["ratio"] == pytest.approx(peer["seconds"] / row["seconds"])
 
 
-def program(tmp_path, change):
-    """A Python that runs what it is handed after a change to its text."""
-    path = tmp_path / "python"
-    path.write_text(f"#!{sys.executable}\nimport sys\nsource = sys.argv[2]\n{change}\n"
-                    "exec(compile(source, 'peers', 'exec'))\n")
-    path.chmod(0o755)
-    return ["--python", str(path), "--peers", "jax"]
-
-
 @pytest.mark.parametrize("of, name", [("q", "dq"), ("v", "dv")])
 def test_a_peer_that_differs_is_not_timed(run, tmp_path, of, name):
     change = ("assert source.count('return out, *pull_back(self.do)') == 1\n"
               "source = source.replace('return out, *pull_back(self.do)', "
               "'dq, dk, dv = pull_back(self.do); return out, dq, dk, dv')\n"
               f"source = source.replace('return out, dq', 'd{of} = d{of} * 1.01; return out, dq')")
-    done = run(*SMALL, "causal()", *program(tmp_path, change), "--backward")
+    done = run(*SMALL, "causal()", *with_jax(tmp_path, change), "--backward")
     (row,) = described(done, code=1)["masks"]
     (peer,) = row["peers"]
     assert peer["seconds"] is None and peer["ratio"] is None and row["seconds"] > 0
@@ -76,19 +71,19 @@ def test_a_peer_that_differs_is_not_timed(run, tmp_path, of, name):
 
 def test_a_peer_that_cannot(run, tmp_path):
     change = "source = source.replace('self.jax.block_until_ready', 'self.jax.no_such_thing')"
-    (row,) = described(run(*SMALL, "causal()", *program(tmp_path, change)))["masks"]
+    (row,) = described(run(*SMALL, "causal()", *with_jax(tmp_path, change)))["masks"]
     assert "no_such_thing" in row["peers"][0]["problem"] and row["peers"][0]["seconds"] is None
-    text = run(*[x for x in SMALL if x != "--json"], "causal()", *program(tmp_path, change)).stdout
+    text = run(*[x for x in SMALL if x != "--json"], "causal()", *with_jax(tmp_path, change)).stdout
     assert "jax.nn.dot_product_attention   [peers] AttributeError" in text
 
 
-@pytest.mark.parametrize("do", ["load", "run", "write"])
+@pytest.mark.parametrize("do", ["load", "run", "tell"])
 def test_a_peer_that_dies(run, tmp_path, do):
     change = ("source = source.replace('    def answer(self, request):', '    def answer(self, request):\\n"
               f"        if request[\\\"do\\\"] == \\\"{do}\\\" and hasattr(self, \\\"again\\\"): os._exit(1)\\n"
               f"        self.again = request[\\\"do\\\"] == \\\"{do}\\\" or hasattr(self, \\\"again\\\") or None\\n"
               "        if self.again is None: del self.again')")
-    result = described(run(*SMALL, "causal()", "full()", *program(tmp_path, change)))
+    result = described(run(*SMALL, "causal()", "full()", *with_jax(tmp_path, change)))
     assert [row["seconds"] > 0 for row in result["masks"]] == [True, True]
     assert result["masks"][1]["peers"][0]["problem"].startswith("[p")
 
@@ -98,20 +93,20 @@ def test_a_peer_that_dies(run, tmp_path, do):
     ('{"versions": {}}', "expected 'missing' in an answer"),
     ('{"versions": 3, "missing": {}}', "expected 'versions' in an answer")])
 def test_answers_that_make_no_sense(run, tmp_path, answer, text):
-    done = run(*SMALL, *program(tmp_path, f"print({answer!r}, flush=True); source = 'input()'"))
+    done = run(*SMALL, *with_jax(tmp_path, f"print({answer!r}, flush=True); source = 'input()'"))
     assert done.returncode == 2 and "expected a Python for --python" in done.stderr and text in done.stderr
 
 
 def test_an_array_of_another_size(run, tmp_path):
-    change = "source = source.replace('.swapaxes(1, 2))\\n', '.swapaxes(1, 2)[:, :, 1:])\\n')"
-    change = change.replace("\\\\n", "\\n")
-    (row,) = described(run(*SMALL, "causal()", *program(tmp_path, change)), code=1)["masks"]
+    change = ("assert source.count('np.float32).swapaxes(1, 2)') == 1\n"
+              "source = source.replace('np.float32).swapaxes(1, 2)', 'np.float32).swapaxes(1, 2)[:, :, 1:]')")
+    (row,) = described(run(*SMALL, "causal()", *with_jax(tmp_path, change)), code=1)["masks"]
     assert row["peers"][0]["problem"] == "not timed: expected 32768 numbers of its out, got 32640"
 
 
 def test_peers_that_are_not_there(run, tmp_path):
     change = "sys.modules['jax'] = None"
-    done = run(*SMALL, "causal()", *program(tmp_path, change))
+    done = run(*SMALL, "causal()", *with_jax(tmp_path, change))
     result = described(done)
     assert list(result["missing"]) == ["jax"] and result["masks"][0]["peers"] == []
     assert done.stderr.startswith("jax.nn.dot_product_attention is left out: ModuleNotFoundError")
@@ -138,25 +133,12 @@ def test_bad_arguments(run, arguments, text):
 
 def test_names_in_a_group(run):
     for arguments, text in [
-            (["bench"], "expected a command (attention)\nrun `splashmask bench --help`"),
+            (["bench"], "expected a command (attention, compile)\nrun `splashmask bench --help`"),
             (["bench", "atention"], "got 'atention': did you mean attention?\nrun `splashmask bench --help`"),
             (["bench", "attention", "--peer"],
              "did you mean --peers?\nrun `splashmask bench attention --help`")]:
         done = run(*arguments)
         assert done.returncode == 2 and text in done.stderr
-
-
-def processes_of(tmp_path):
-    """Those whose environment names that folder."""
-    found = []
-    for process in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{process}/environ", "rb") as environment:
-                if str(tmp_path).encode() in environment.read():
-                    found.append(process)
-        except OSError:
-            pass
-    return found
 
 
 def test_ctrl_c_leaves_nothing(run, tmp_path):

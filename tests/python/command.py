@@ -6,6 +6,7 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 
 BINARY = os.environ["SPLASHMASK_BIN"]
 CAUSAL = ["compile", "causal()", "--q-len", "4096"]
@@ -52,3 +53,25 @@ def in_terminal(arguments, cwd, interrupt_at=None):
     output = process.stdout.read().decode()
     process.stdout.close()
     return process.wait(), output, seen.decode()
+
+
+def python_program(folder, change):
+    """A Python that runs what it is handed after a change to its text, `source`."""
+    path = folder / "python"
+    path.write_text(f"#!{sys.executable}\nimport os, sys\nsource = sys.argv[2]\n{change}\n"
+                    "exec(compile(source, 'peers', 'exec'))\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def processes_of(folder):
+    """Those whose environment names that folder."""
+    found = []
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{process}/environ", "rb") as environment:
+                if str(folder).encode() in environment.read():
+                    found.append(process)
+        except OSError:
+            pass
+    return found

@@ -1,21 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention by other libraries, for `splashmask bench attention`: reads requests and writes answers,
-JSON objects on a line each.
-
-First {"threads": N, "peers": [names]}; the answer has the "versions" of those that are there and why the
-others are "missing". Then any number of
-  {"do": "load", ...}             arrays and mask of a case; no peer has been asked before the first
-  {"do": "run", "peer": name}     computes once: {"seconds": ...}
-  {"do": "write", "peer": name}   computes, and writes what it got: {"files": {name: file}}
-An answer with "error" says why a peer cannot.
-"""
+"""Attention by other libraries, for `splashmask bench attention`; peers_session.py follows."""
 
 import functools
-import json
 import operator
 import os
-import sys
-import time
 
 
 class Predicate:
@@ -79,9 +67,18 @@ class Case:
                        for file, shape in request["arrays"]]  # q, k, v, do
         self.is_shared = self.arrays[0].shape[1] != self.arrays[1].shape[1]
         self.shape = self.arrays[0].shape[2], self.arrays[1].shape[2]
+        self.folder = request["folder"]
         self.cells = None  # [1 or heads, q_len, kv_len]
         if request["cells"] is not None:
             self.cells = np.fromfile(request["cells"], np.uint8).reshape(-1, *self.shape) != 0
+
+    def write(self, name, arrays):
+        """{"files": {what: file}}: float32, in C order."""
+        files = {}
+        for what, array in arrays.items():
+            files[what] = os.path.join(self.folder, f"{name}-{what}.bin")
+            array.tofile(files[what])
+        return {"files": files}
 
     def predicate(self):
         try:
@@ -107,6 +104,7 @@ class Torch:
         self.q, self.k, self.v, self.do = (self.torch.from_numpy(x).to(dtype) for x in case.arrays)
         self.case = case
         self.attend = self.make(case)
+        self.run()  # Compiles.
 
     def run(self):
         if not self.case.backward:
@@ -117,8 +115,8 @@ class Torch:
         out.backward(self.do)
         return {"out": out.detach()} | {name: x.grad for name, x in zip(("dq", "dk", "dv"), inputs)}
 
-    def floats(self, array):
-        return array.float().numpy()
+    def tell(self, name):
+        return self.case.write(name, {what: x.float().numpy() for what, x in self.run().items()})
 
 
 class Sdpa(Torch):
@@ -181,81 +179,17 @@ class Jax:
 
         self.names = ("out", "dq", "dk", "dv") if case.backward else ("out",)
         self.function = self.jax.jit(gradients if case.backward else lambda *x: (attend(*x),))
+        self.case = case
+        self.run()  # Compiles.
 
     def run(self):
         results = self.jax.block_until_ready(self.function(self.q, self.k, self.v))
         return dict(zip(self.names, results))
 
-    def floats(self, array):
+    def tell(self, name):
         import numpy as np
-        return np.ascontiguousarray(np.asarray(array, np.float32).swapaxes(1, 2))
+        return self.case.write(name, {what: np.asarray(x, np.float32).swapaxes(1, 2)
+                                      for what, x in self.run().items()})
 
 
 PEERS = {"sdpa": Sdpa, "flex": Flex, "jax": Jax}
-
-
-def settle():
-    """Waits, for a while, until no thread of ours is at work any more: what a library cleans up behind
-    itself would slow down whose turn is next."""
-    for _ in range(100):
-        before = time.process_time()
-        time.sleep(0.02)
-        if time.process_time() - before < 0.002:
-            return
-
-
-class Session:
-    def __init__(self, request):
-        # Before any of them starts its threads.
-        processors = sorted(os.sched_getaffinity(0))[:request["threads"]]
-        os.sched_setaffinity(0, processors)
-        self.peers, self.missing = {}, {}
-        self.case, self.loaded = None, set()
-        for name in request["peers"]:
-            try:
-                self.peers[name] = PEERS[name](request["threads"])
-            except (Exception, SystemExit) as error:
-                self.missing[name] = f"{type(error).__name__}: {error}"
-
-    def answer(self, request):
-        if request["do"] == "load":
-            self.case, self.loaded = request, set()
-            return {}
-        name = request["peer"]
-        peer = self.peers[name]
-        if name not in self.loaded:
-            peer.load(Case(self.case))
-            self.loaded.add(name)
-            peer.run()  # Compiles.
-        if request["do"] == "write":
-            files = {}
-            for what, array in peer.run().items():
-                files[what] = os.path.join(self.case["folder"], f"{name}-{what}.bin")
-                peer.floats(array).tofile(files[what])
-            return {"files": files}
-        begin = time.perf_counter()
-        peer.run()
-        seconds = time.perf_counter() - begin
-        settle()
-        return {"seconds": seconds}
-
-
-def main():
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # What the libraries print is no answer.
-
-    def reply(answer):
-        print(json.dumps(answer), file=answers, flush=True)
-
-    session = Session(json.loads(sys.stdin.readline()))
-    reply({"versions": {name: peer.version for name, peer in session.peers.items()},
-           "missing": session.missing})
-    for line in sys.stdin:
-        try:
-            reply(session.answer(json.loads(line)))
-        except Exception as error:
-            reply({"error": f"{type(error).__name__}: {error}"[:4000]})
-
-
-if __name__ == "__main__":
-    main()

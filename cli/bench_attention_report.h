@@ -7,26 +7,20 @@
 #include <string>
 #include <vector>
 
+#include "splashmask/cli/peer_result.h"
 #include "splashmask/cli/timing.h"
 
 namespace splashmask::cli {
 
-/// The peers by their short names, and what people call one.
-const std::vector<std::string>& PeerNames();
-std::string PeerTitle(const std::string& name);
-
-struct PeerResult {
-  std::string name, version;
-  std::string problem;    ///< Why there is no time; or nothing.
+struct AttentionPeerResult : PeerResult {
   double difference = 0;  ///< The largest from ours.
-  Timing timing;
 };
 
-struct MaskResult {
+struct AttentionResult {
   std::string mask;
   int64_t visible_pairs = 0, all_pairs = 0;  ///< Of all heads of one sequence.
   Timing ours;
-  std::vector<PeerResult> peers;
+  std::vector<AttentionPeerResult> peers;
   bool has_mismatch = false;
 
   /// `peak`: operations a second, of as many threads at best.
