@@ -36,8 +36,7 @@ struct Domain {
   Interval ColumnsSeen() const { return kv & Interval{q.first + d.first, q.last + d.last}; }
   Domain Tightened() const {
     if (empty()) return *this;
-    const Domain result{RowsSeen(), ColumnsSeen(), DiagonalsSeen()};
-    return result;
+    return {RowsSeen(), ColumnsSeen(), DiagonalsSeen()};
   }
 
   /// The coordinate of a kind of set.

@@ -2,6 +2,8 @@
 #include "splashmask/masks/simplify/leaves.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <utility>

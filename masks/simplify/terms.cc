@@ -2,8 +2,6 @@
 #include "splashmask/masks/simplify/terms.h"
 
 #include <algorithm>
-#include <compare>
-#include <limits>
 #include <string>
 #include <tuple>
 

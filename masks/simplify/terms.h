@@ -94,7 +94,6 @@ class Terms {
   /// are written.
   uint32_t OrderOf(const node::Reorder& reorder, uint32_t domain);
   const node::Reorder& Order(uint32_t order) const { return orders_[order].reorder; }
-  size_t orders() const { return orders_.size(); }
 
   /// A total order that does not depend on addresses (but for functions of one name: those follow
   /// their first appearance). Negative, 0 or positive; 0 means equal.
