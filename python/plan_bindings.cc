@@ -23,6 +23,7 @@
 #include "splashmask/planner/compile/compile.h"
 #include "splashmask/planner/compile/simplify_savings.h"
 #include "splashmask/planner/compile/tokamax.h"
+#include "splashmask/planner/compile/update_plan.h"
 #include "splashmask/planner/picture.h"
 #include "splashmask/planner/plan_statistics.h"
 #include "splashmask/python/interruptible.h"
@@ -124,6 +125,16 @@ std::unique_ptr<PlanObject> CompilePlan(const std::vector<const MaskObject*>& he
     interruptible.progress = progress;
     return std::make_unique<PlanObject>(PlanObject{Compile(mask, interruptible)});
   });
+}
+
+// (plan, block rows, how many of them were compiled)
+nb::tuple Update(const PlanObject& object, const std::vector<const MaskObject*>& heads,
+                 int threads) {
+  const MultiHeadMask mask = ToMultiHeadMask(heads);
+  PlanUpdate update = RunInterruptibly(
+      [&](const Progress& progress) { return UpdatePlan(object.plan, mask, threads, progress); });
+  return nb::make_tuple(std::make_unique<PlanObject>(PlanObject{std::move(update.plan)}),
+                        update.block_rows, update.compiled);
 }
 
 // (block_shape, q_seq_shards, kv_seq_shards, downcast_smem_data, return_dynamic_grid, simplify)
@@ -323,6 +334,7 @@ void BindPlan(nb::module_& m) {
       .def("tokamax_tables", &TokamaxTables, nb::arg("pass_name"))
       .def("tokamax_partial_mask_blocks", &ExpandTokamaxBlocks, nb::arg("pass_name"))
       .def("digests", &Digests)
+      .def("update", &Update, nb::arg("heads"), nb::arg("threads"))
       .def("savings", &Savings, nb::arg("threads"))
       .def("heads", &Heads)
       .def("options", &Options);

@@ -5,6 +5,7 @@
 #include <boost/container/small_vector.hpp>
 #include <utility>
 
+#include "splashmask/planner/compile/known_rows.h"
 #include "splashmask/planner/threads.h"
 
 namespace splashmask {
@@ -27,18 +28,27 @@ void AppendRun(DraftRow& row, int64_t begin, int64_t end, RectClass block_class,
 // Classifies the block rows of one band.
 class Band {
  public:
-  Band(const Analysis& analysis, BlockShape block, bool runs_are_few, DraftRow* rows)
-      : analysis_(analysis), block_(block), runs_are_few_(runs_are_few), rows_(rows) {}
+  Band(const Analysis& analysis, BlockShape block, const KnownRows* known, bool runs_are_few,
+       DraftRow* rows)
+      : analysis_(analysis),
+        block_(block),
+        known_(known),
+        runs_are_few_(runs_are_few),
+        rows_(rows) {}
 
   // The block rows [begin, end), over all `columns`.
   void Classify(int64_t begin, int64_t end, int64_t columns) {
     for (int64_t row = begin; row < end;) {
+      if (IsKnown(row)) {
+        CopyRow(row++, columns);
+        continue;
+      }
       if (ReadAtOnce(row)) {
         ReadRow(row++, columns);
         continue;
       }
       int64_t stop = row + 1;
-      while (stop < end && !ReadAtOnce(stop)) ++stop;
+      while (stop < end && !ReadAtOnce(stop) && !IsKnown(stop)) ++stop;
       Split(row, stop, 0, columns);
       row = stop;
     }
@@ -48,6 +58,18 @@ class Band {
   int64_t runs() const { return runs_; }
 
  private:
+  bool IsKnown(int64_t row) const { return known_ != nullptr && known_->has(row); }
+
+  // What is known of a row, then the columns that are new.
+  void CopyRow(int64_t row, int64_t columns) {
+    for (const GridRun& run : known_->row(row)) {
+      const bool full = run.block_class == BlockClass::kFull;
+      AppendRun(rows_[row], run.begin, run.end, full ? RectClass::kFull : RectClass::kPartial,
+                /*alike=*/!full);
+    }
+    if (known_->columns() < columns) Split(row, row + 1, known_->columns(), columns);
+  }
+
   bool ReadAtOnce(int64_t row) const {
     return runs_are_few_ && analysis_.Scattered(row * block_.q, (row + 1) * block_.q);
   }
@@ -122,6 +144,7 @@ class Band {
 
   const Analysis& analysis_;
   const BlockShape block_;
+  const KnownRows* known_;
   const bool runs_are_few_;
   DraftRow* rows_;
   int64_t rectangles_ = 0, runs_ = 0;
@@ -131,8 +154,8 @@ class Band {
 
 }  // namespace
 
-DraftGrid ClassifyBlocks(const Analysis& analysis, BlockShape block, const Progress& progress,
-                         Counters& counters) {
+DraftGrid ClassifyBlocks(const Analysis& analysis, BlockShape block, const KnownRows* known,
+                         const Progress& progress, Counters& counters) {
   const int64_t rows = analysis.shape().q_len / block.q;
   const int64_t columns = analysis.shape().kv_len / block.kv;
   // Reading runs beats drawing bits when a row has fewer runs than a quarter of its words.
@@ -143,7 +166,7 @@ DraftGrid ClassifyBlocks(const Analysis& analysis, BlockShape block, const Progr
   constexpr int64_t kBand = 32;
   ParallelFor((rows + kBand - 1) / kBand, [&](int64_t i) {
     progress.ThrowIfStopped();
-    Band band(analysis, block, runs_are_few, drafts.data());
+    Band band(analysis, block, known, runs_are_few, drafts.data());
     band.Classify(i * kBand, std::min(rows, (i + 1) * kBand), columns);
     counters.rectangles += band.rectangles();
     counters.runs += band.runs();

@@ -56,8 +56,11 @@ struct BlockGrid : RunRows<GridRun> {
   int64_t columns = 0;
 };
 
-/// Classifies every block of a mask. Runs on the caller's TBB arena. Throws kCancelled.
-DraftGrid ClassifyBlocks(const Analysis& analysis, BlockShape block, const Progress& progress,
-                         Counters& counters);
+class KnownRows;
+
+/// Classifies every block of a mask, but those that are `known`. Runs on the caller's TBB arena.
+/// Throws kCancelled.
+DraftGrid ClassifyBlocks(const Analysis& analysis, BlockShape block, const KnownRows* known,
+                         const Progress& progress, Counters& counters);
 
 }  // namespace splashmask

@@ -7,6 +7,7 @@
 #include <functional>
 #include <unordered_map>
 
+#include "splashmask/planner/compile/known_rows.h"
 #include "splashmask/planner/threads.h"
 
 namespace splashmask {
@@ -32,24 +33,43 @@ void ForEachBand(int64_t rows, const Progress& progress,
   });
 }
 
+// No key of an analysis begins with a negative number.
+constexpr int64_t kKnownBlock = -1;
+
+// The number of the known partial block that a run of a draft begins with.
+int32_t KnownId(const KnownRows* known, int64_t row, const DraftRun& run) {
+  if (known == nullptr || !known->has(row) || run.begin >= known->columns()) return kNone;
+  const auto runs = known->row(row);
+  const auto found = std::partition_point(runs.begin(), runs.end(), [&](const GridRun& candidate) {
+    return candidate.begin < run.begin;
+  });
+  return found->id;
+}
+
 // What one band knows of its blocks.
 class BandSlots {
  public:
-  // The slot, among those of the band, of a block.
+  // The slot, among those of the band, of a block that is new, or has a number where it is known.
   int32_t SlotOf(const Analysis& analysis, BlockShape block, int64_t row, int64_t column,
-                 RectClass block_class) {
+                 RectClass block_class, int32_t known_id) {
     key_.clear();
     const auto fresh = static_cast<int32_t>(slots.size());
     const RectKey* stored_key = nullptr;
     int32_t slot = fresh;
-    if (analysis.AppendKey({row * block.q, block.q, 1},
-                           {column * block.kv, (column + 1) * block.kv}, &key_)) {
+    bool has_key = true;
+    if (known_id != kNone) {
+      key_ = {kKnownBlock, known_id};
+    } else {
+      has_key = analysis.AppendKey({row * block.q, block.q, 1},
+                                   {column * block.kv, (column + 1) * block.kv}, &key_);
+    }
+    if (has_key) {
       const auto [entry, inserted] = index_.try_emplace(key_, fresh);
       stored_key = &entry->first;
       slot = entry->second;
     }
     if (slot == fresh) {
-      slots.push_back({row, column, block_class});
+      slots.push_back({row, column, block_class, known_id});
       keys.push_back(stored_key);
     }
     return slot;
@@ -65,8 +85,8 @@ class BandSlots {
 
 }  // namespace
 
-Slots FindSlots(const Analysis& analysis, BlockShape block, const DraftGrid& draft, bool numbered,
-                const Progress& progress) {
+Slots FindSlots(const Analysis& analysis, BlockShape block, const DraftGrid& draft,
+                const KnownRows* known, bool numbered, const Progress& progress) {
   Slots result;
   result.row_begin.assign(1, 0);
   for (int64_t row = 0; row < draft.rows(); ++row) {
@@ -85,10 +105,11 @@ Slots FindSlots(const Analysis& analysis, BlockShape block, const DraftGrid& dra
       int64_t next = result.row_begin[row];
       for (const DraftRun& run : draft.row(row)) {
         if (!NeedsSlot(run.block_class, numbered)) continue;
+        const int32_t known_id = KnownId(known, row, run);
         const int64_t last = run.alike ? run.begin + 1 : run.end;
         for (int64_t column = run.begin; column < last; ++column) {
           result.slot_of[next++] =
-              bands[band].SlotOf(analysis, block, row, column, run.block_class);
+              bands[band].SlotOf(analysis, block, row, column, run.block_class, known_id);
         }
       }
     }

@@ -15,6 +15,7 @@ namespace splashmask {
 struct Slot {
   int64_t row, column;  ///< The first of them, in row-major order.
   RectClass block_class;
+  int32_t known_id = kNone;  ///< Of a block that is known: its number there.
   int32_t id = kNone;
 };
 
@@ -31,7 +32,7 @@ inline bool NeedsSlot(RectClass block_class, bool numbered) {
 }
 
 /// Runs on the caller's TBB arena. Throws kCancelled.
-Slots FindSlots(const Analysis& analysis, BlockShape block, const DraftGrid& draft, bool numbered,
-                const Progress& progress);
+Slots FindSlots(const Analysis& analysis, BlockShape block, const DraftGrid& draft,
+                const KnownRows* known, bool numbered, const Progress& progress);
 
 }  // namespace splashmask

@@ -9,6 +9,7 @@
 #include "splashmask/masks/simplify.h"
 #include "splashmask/planner/compile/block_grid.h"
 #include "splashmask/planner/compile/check_options.h"
+#include "splashmask/planner/compile/compile_knowing.h"
 #include "splashmask/planner/compile/computable.h"
 #include "splashmask/planner/compile/head_masks.h"
 #include "splashmask/planner/compile/partial_blocks.h"
@@ -23,8 +24,10 @@ namespace {
 // Compiles the passes of one plan; passes with the same block shape share steps 1 to 3.
 class Compiler {
  public:
-  Compiler(const MultiHeadMask& mask, const CompileOptions& options, Counters& counters)
+  Compiler(const MultiHeadMask& mask, const CompileOptions& options, const FindKnownRows& known,
+           Counters& counters)
       : options_(options),
+        find_known_(known),
         counters_(counters),
         heads_(GroupHeads(mask, options.plan.head_shards)),
         computable_(heads_.unique.size() == 1
@@ -98,13 +101,16 @@ class Compiler {
       const double before = done + each * static_cast<double>(i);
       Progress progress = options_.progress;
       progress.report = [&](double part) { options_.progress.Report(before + each * part); };
-      const DraftGrid draft = ClassifyBlocks(*analyses_[i], block, progress, counters_);
+      std::unique_ptr<const KnownRows> known;
+      if (find_known_) known = find_known_(heads_.first_head[i], block, keep.any());
+      const DraftGrid draft =
+          ClassifyBlocks(*analyses_[i], block, known.get(), progress, counters_);
       constexpr double kClassified = 0.2;
       progress.Report(kClassified);
       progress.report = [&](double part) {
         options_.progress.Report(before + each * (kClassified + (1 - kClassified) * part));
       };
-      grids.push_back(partial.Settle(*analyses_[i], draft, progress, counters_));
+      grids.push_back(partial.Settle(*analyses_[i], draft, known.get(), progress, counters_));
     }
     const std::optional<PartialMaskBlocks> bits = partial.store().TakeBits(partial.count());
     const std::optional<PartialMaskBlocks> transpose =
@@ -141,6 +147,7 @@ class Compiler {
   }
 
   const CompileOptions& options_;
+  const FindKnownRows& find_known_;
   Counters& counters_;
   const HeadMasks heads_;
   std::optional<Computable> computable_;
@@ -150,11 +157,17 @@ class Compiler {
 }  // namespace
 
 Plan Compile(const MultiHeadMask& mask, const CompileOptions& options, CompileStats* stats) {
+  return CompileKnowing(mask, options, nullptr, stats);
+}
+
+Plan CompileKnowing(const MultiHeadMask& mask, const CompileOptions& options,
+                    const FindKnownRows& known, CompileStats* stats) {
   CheckOptions(mask, options);
   const MultiHeadMask compiled = options.plan.simplify ? Simplify(mask) : mask;
   Plan plan{mask, options.plan, std::nullopt, std::nullopt, std::nullopt};
   Counters counters;
-  RunWithThreads(options.threads, [&] { Compiler(compiled, options, counters).Compile(plan); });
+  RunWithThreads(options.threads,
+                 [&] { Compiler(compiled, options, known, counters).Compile(plan); });
   if (stats != nullptr) {
     *stats = {counters.rectangles, counters.runs, counters.blocks_drawn, counters.cells};
   }

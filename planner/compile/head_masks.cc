@@ -10,8 +10,9 @@ namespace splashmask {
 
 namespace {
 
-// The index of each head's mask in `unique`, which grows.
-std::vector<int> Uniquify(const std::vector<Mask>& masks, std::vector<Mask>* unique) {
+// The index of each head's mask in `unique`, which grows, and so does `first_head`.
+std::vector<int> Uniquify(const std::vector<Mask>& masks, std::vector<Mask>* unique,
+                          std::vector<int64_t>* first_head) {
   std::vector<Mask> identities;
   boost::unordered_flat_map<const MaskNode*, int> by_node;  // Heads mostly share a node.
   std::vector<int> ids;
@@ -25,6 +26,7 @@ std::vector<int> Uniquify(const std::vector<Mask>& masks, std::vector<Mask>* uni
       if (found == identities.end()) {
         identities.push_back(identity);
         unique->push_back(mask);
+        first_head->push_back(std::ssize(ids));
       }
     }
     ids.push_back(entry->second);
@@ -42,7 +44,7 @@ std::vector<int> HeadMasks::Shard(int64_t shard) const {
 HeadMasks GroupHeads(const MultiHeadMask& mask, int64_t head_shards) {
   HeadMasks result;
   result.head_shards = head_shards;
-  const std::vector<int> ids = Uniquify(mask.masks(), &result.unique);
+  const std::vector<int> ids = Uniquify(mask.masks(), &result.unique, &result.first_head);
   const int64_t heads_per_shard = mask.num_heads() / head_shards;
 
   bool one_mask_a_shard = true;

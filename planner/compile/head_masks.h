@@ -10,7 +10,8 @@
 namespace splashmask {
 
 struct HeadMasks {
-  std::vector<Mask> unique;  ///< In the order of the first head that has each.
+  std::vector<Mask> unique;         ///< In the order of the first head that has each.
+  std::vector<int64_t> first_head;  ///< Of each of them.
   /// One entry for each head of the tables (axis 0): the index of its mask. There is one such head
   /// a shard when no shard holds two masks, otherwise one for each head of the mask.
   std::vector<int> table_heads;

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <span>
 
+#include "splashmask/planner/compile/known_rows.h"
 #include "splashmask/planner/threads.h"
 
 namespace splashmask {
@@ -26,9 +27,10 @@ RectClass ClassOf(AnyAll bits) {
 }  // namespace
 
 BlockGrid PartialBlocks::Settle(const Analysis& analysis, const DraftGrid& draft,
-                                const Progress& progress, Counters& counters) {
-  Slots slots = FindSlots(analysis, block_, draft, store_.keep().any(), progress);
-  DrawSlots(analysis, progress, counters, slots.slots);
+                                const KnownRows* known, const Progress& progress,
+                                Counters& counters) {
+  Slots slots = FindSlots(analysis, block_, draft, known, store_.keep().any(), progress);
+  DrawSlots({analysis, known}, progress, counters, slots.slots);
   return Finish(draft, slots, analysis.shape().kv_len / block_.kv);
 }
 
@@ -51,8 +53,9 @@ struct PartialBlocks::Wave {
         block_words(block.q * row_words) {
     for (size_t begin = 0, end = 0; begin < slots.size(); begin = end) {
       group_begin.push_back(begin);
-      while (end < slots.size() && end - begin < most_together &&
-             slots[end].row == slots[begin].row &&
+      const bool is_known = slots[begin].known_id != kNone;
+      while (end < slots.size() && end - begin < (is_known ? 1 : most_together) &&
+             slots[end].row == slots[begin].row && (end == begin || slots[end].known_id == kNone) &&
              slots[end].column - slots[begin].column == static_cast<int64_t>(end - begin)) {
         ++end;
       }
@@ -75,11 +78,11 @@ struct PartialBlocks::Wave {
   }
 };
 
-void PartialBlocks::DrawSlots(const Analysis& analysis, const Progress& progress,
-                              Counters& counters, std::vector<Slot>& slots) {
+void PartialBlocks::DrawSlots(const Cells& cells, const Progress& progress, Counters& counters,
+                              std::vector<Slot>& slots) {
   const int64_t block_words = block_.q * WordsFor(block_.kv);
   const int64_t together =
-      block_.kv % 64 == 0 ? std::max<int64_t>(1, analysis.DrawWidth() / block_.kv) : 1;
+      block_.kv % 64 == 0 ? std::max<int64_t>(1, cells.analysis.DrawWidth() / block_.kv) : 1;
   // What stays in the cache until it is stored; of wide rectangles most leaves no trace.
   const int64_t wave_bytes = int64_t{together == 1 ? 8 : 32} << 20;
   const size_t most = std::max<int64_t>(1, wave_bytes / (8 * block_words));
@@ -91,19 +94,21 @@ void PartialBlocks::DrawSlots(const Analysis& analysis, const Progress& progress
     const size_t count = std::min(size, slots.size() - begin);
     Wave wave(std::span<Slot>(slots).subspan(begin, count), static_cast<size_t>(together), block_,
               reinterpret_cast<uint64_t*>(memory.get()));
-    DrawWave(analysis, wave);
+    DrawWave(cells, wave);
     if (store_.keep().any()) NumberWave(wave);
-    counters.blocks_drawn += static_cast<int64_t>(count);
-    counters.cells += static_cast<int64_t>(count) * block_.q * block_.kv;
+    const auto drawn = std::count_if(wave.slots.begin(), wave.slots.end(),
+                                     [](const Slot& slot) { return slot.known_id == kNone; });
+    counters.blocks_drawn += drawn;
+    counters.cells += drawn * block_.q * block_.kv;
     progress.Report(static_cast<double>(begin + count) / static_cast<double>(slots.size()));
   }
 }
 
-void PartialBlocks::DrawWave(const Analysis& analysis, Wave& wave) const {
+void PartialBlocks::DrawWave(const Cells& cells, Wave& wave) const {
   ParallelFor(wave.groups() * wave.pieces, [&](int64_t index) {
     const int64_t piece = index % wave.pieces;
     const size_t group = static_cast<size_t>(index / wave.pieces);
-    DrawPiece(analysis, wave, wave.group_begin[group], wave.group_begin[group + 1], piece);
+    DrawPiece(cells, wave, wave.group_begin[group], wave.group_begin[group + 1], piece);
     if (wave.pieces == 1) {
       for (size_t i = wave.group_begin[group]; i < wave.group_begin[group + 1]; ++i) {
         Conclude(wave, i);
@@ -115,7 +120,7 @@ void PartialBlocks::DrawWave(const Analysis& analysis, Wave& wave) const {
 }
 
 // Rows of the slots [begin, end). What is all alike leaves no trace but in `found`.
-void PartialBlocks::DrawPiece(const Analysis& analysis, Wave& wave, size_t begin, size_t end,
+void PartialBlocks::DrawPiece(const Cells& cells, Wave& wave, size_t begin, size_t end,
                               int64_t piece) const {
   const int64_t first_row = piece * wave.piece_rows;
   const int64_t rows = std::min(wave.piece_rows, block_.q - first_row);
@@ -127,14 +132,18 @@ void PartialBlocks::DrawPiece(const Analysis& analysis, Wave& wave, size_t begin
     return BitRows{wave.block(i).row(first_row), wave.row_words};
   };
   if (end - begin == 1) {
-    analysis.Draw(q, kv, rows_of(begin));
+    if (const int32_t id = wave.slots[begin].known_id; id != kNone) {
+      cells.known->Draw(id, first_row, rows, rows_of(begin));
+    } else {
+      cells.analysis.Draw(q, kv, rows_of(begin));
+    }
     wave.found_of(begin)[piece] = TestBits(rows_of(begin), rows, block_.kv);
     return;
   }
   const int64_t stride = static_cast<int64_t>(end - begin) * wave.row_words;
   const auto scratch = std::make_unique_for_overwrite<uint64_t[]>(rows * stride);
   const auto found = std::make_unique<AnyAll[]>(end - begin);
-  analysis.Draw(q, kv, {scratch.get(), stride});
+  cells.analysis.Draw(q, kv, {scratch.get(), stride});
   TestBits({scratch.get(), stride}, rows, block_.kv, static_cast<int64_t>(end - begin),
            found.get());
   for (size_t i = begin; i < end; ++i) {

@@ -21,9 +21,10 @@ class PartialBlocks {
   PartialBlocks(BlockShape block, BlockStore::Keep keep) : block_(block), store_(block, keep) {}
 
   /// Settles every unknown block of a mask's grid and numbers its partial blocks (unless nothing is
-  /// kept of them). Call once for each distinct mask, in order. Throws kTooLarge, kCancelled.
-  BlockGrid Settle(const Analysis& analysis, const DraftGrid& draft, const Progress& progress,
-                   Counters& counters);
+  /// kept of them); those that are `known` are copied instead of drawn. Call once for each distinct
+  /// mask, in order. Throws kTooLarge, kCancelled.
+  BlockGrid Settle(const Analysis& analysis, const DraftGrid& draft, const KnownRows* known,
+                   const Progress& progress, Counters& counters);
 
   int64_t count() const { return count_; }
   BlockStore& store() { return store_; }
@@ -31,11 +32,16 @@ class PartialBlocks {
  private:
   struct Wave;
 
-  void DrawSlots(const Analysis& analysis, const Progress& progress, Counters& counters,
+  /// Where the cells of slots come from.
+  struct Cells {
+    const Analysis& analysis;
+    const KnownRows* known;
+  };
+
+  void DrawSlots(const Cells& cells, const Progress& progress, Counters& counters,
                  std::vector<Slot>& slots);
-  void DrawWave(const Analysis& analysis, Wave& wave) const;
-  void DrawPiece(const Analysis& analysis, Wave& wave, size_t begin, size_t end,
-                 int64_t piece) const;
+  void DrawWave(const Cells& cells, Wave& wave) const;
+  void DrawPiece(const Cells& cells, Wave& wave, size_t begin, size_t end, int64_t piece) const;
   void Conclude(Wave& wave, size_t i) const;
   void NumberWave(const Wave& wave);
   BlockGrid Finish(const DraftGrid& draft, const Slots& slots, int64_t columns) const;

@@ -72,7 +72,8 @@ TokamaxPass CompilePass(const Mask& mask, const TokamaxOptions& options, Counter
   const std::unique_ptr<const Analysis> analysis = Analyze(mask);
   std::optional<Computable> computable = FindComputable(mask, options.simplify);
 
-  const DraftGrid draft = ClassifyBlocks(*analysis, options.block, options.progress, counters);
+  const DraftGrid draft =
+      ClassifyBlocks(*analysis, options.block, nullptr, options.progress, counters);
   constexpr double kClassified = 0.2, kSettled = 0.9;
   options.progress.Report(kClassified);
   BlockStore::Keep keep;
@@ -82,7 +83,7 @@ TokamaxPass CompilePass(const Mask& mask, const TokamaxOptions& options, Counter
   progress.report = [&](double part) {
     options.progress.Report(kClassified + (kSettled - kClassified) * part);
   };
-  const BlockGrid grid = partial.Settle(*analysis, draft, progress, counters);
+  const BlockGrid grid = partial.Settle(*analysis, draft, nullptr, progress, counters);
   options.progress.Report(kSettled);
 
   TokamaxPass pass;

@@ -154,6 +154,20 @@ class Plan:
         mismatch = self._core.verify(threads)
         return None if mismatch is None else Mismatch(*mismatch)
 
+    def update(self, mask: MultiHeadMask | Mask, *, threads: int = 0) -> PlanUpdate:
+        """The plan of `mask` with the passes, block shapes and options of this one, equal to what
+        `compile` makes, in every field. Block rows that hold the same cells as here are taken from
+        here: documents appended, a longer sequence, ids or cells that changed in places. Which do is
+        told from the expressions, head by head, where both are built alike.
+
+        Raises:
+          Error: as `compile`.
+        """
+        mask = MultiHeadMask([mask]) if isinstance(mask, Mask) else as_multi_head_mask(mask)
+        core, block_rows, compiled = self._core.update([head._expr for head in mask.masks],
+                                                       check_count("threads", threads, bits=32))
+        return PlanUpdate(Plan(core), block_rows, compiled)
+
     def savings(self, *, threads: int = 0) -> dict[str, Any]:
         """What `simplify=True` saved: {"before": cost, "after": cost}, where a cost is {"masks": distinct
         ones, "nodes": of their expressions, "passes": {"fwd": {"computed": whether the kernel computes
@@ -185,6 +199,20 @@ class Plan:
             blocks[f"tokamax/{name}"] = arguments[0]
         passes = ", ".join(f"{name} {q} x {kv}" for name, (q, kv) in blocks.items())
         return f"<Plan {self.mask.shape}: {self.mask}; {passes}>"
+
+
+class PlanUpdate(NamedTuple):
+    """What `Plan.update` made.
+
+    Attributes:
+      plan: the new plan.
+      block_rows: those of its distinct masks, for each block shape.
+      compiled: how many of them were compiled; the others are the old plan's.
+    """
+
+    plan: Plan
+    block_rows: int
+    compiled: int
 
 
 def _has_custom(expr: _core.Expr) -> bool:

@@ -133,8 +133,8 @@ Blocks BlocksOf(const Cells& cells, Shape shape, BlockShape block) {
 Blocks Compiled(const Analysis& analysis, BlockShape block) {
   Counters counters;
   PartialBlocks partial(block, {.bits = true, .transpose = false});
-  const DraftGrid draft = ClassifyBlocks(analysis, block, {}, counters);
-  const BlockGrid grid = partial.Settle(analysis, draft, {}, counters);
+  const DraftGrid draft = ClassifyBlocks(analysis, block, nullptr, {}, counters);
+  const BlockGrid grid = partial.Settle(analysis, draft, nullptr, {}, counters);
   Blocks blocks;
   blocks.kinds.assign(static_cast<size_t>(grid.rows() * grid.columns), 0);
   for (int64_t row = 0; row < grid.rows(); ++row) {

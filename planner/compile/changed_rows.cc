@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/compile/changed_rows.h"
+
+#include <algorithm>
+#include <boost/unordered/unordered_flat_set.hpp>
+#include <cstring>
+#include <numeric>
+
+#include "splashmask/masks/node.h"
+
+namespace splashmask {
+
+namespace {
+
+bool NamesLengths(const Predicate& predicate) {
+  const auto nodes = predicate.nodes();
+  return std::any_of(nodes.begin(), nodes.end(), [](const PredicateNode& node) {
+    return node.op == PredicateOp::kQLen || node.op == PredicateOp::kKvLen;
+  });
+}
+
+// Whether two masks say the same of every pair of integers that both may be asked about.
+bool SameFunction(const Mask& before, const Mask& now);
+
+struct SameLeaf {
+  const Mask& before;
+  const Mask& now;
+
+  template <typename T>
+  const T& Now() const {
+    return std::get<T>(now.node().expr);
+  }
+  bool operator()(const node::Full&) const { return true; }
+  bool operator()(const node::Empty&) const { return true; }
+  bool operator()(const node::Causal& a) const { return a.offset == Now<node::Causal>().offset; }
+  bool operator()(const node::Local& a) const {
+    const auto& b = Now<node::Local>();
+    return a.left == b.left && a.right == b.right && a.offset == b.offset;
+  }
+  bool operator()(const node::ChunkedCausal& a) const {
+    return a.chunk == Now<node::ChunkedCausal>().chunk;
+  }
+  bool operator()(const node::Prefix& a) const { return a.n == Now<node::Prefix>().n; }
+  bool operator()(const node::QRange& a) const {
+    return a.begin == Now<node::QRange>().begin && a.end == Now<node::QRange>().end;
+  }
+  bool operator()(const node::KvRange& a) const {
+    return a.begin == Now<node::KvRange>().begin && a.end == Now<node::KvRange>().end;
+  }
+  bool operator()(const node::Stride& a) const {
+    return a.step == Now<node::Stride>().step && a.phase == Now<node::Stride>().phase;
+  }
+  bool operator()(const node::Documents& a) const {
+    return a.lengths == Now<node::Documents>().lengths;
+  }
+  bool operator()(const node::Segments& a) const {
+    const auto& b = Now<node::Segments>();
+    return a.pad == b.pad && a.q_ids == b.q_ids && a.kv_ids == b.kv_ids;
+  }
+  bool operator()(const node::Blocks& a) const {
+    return a.block == Now<node::Blocks>().block && a.bits == Now<node::Blocks>().bits;
+  }
+  bool operator()(const node::Dense& a) const { return a.array == Now<node::Dense>().array; }
+  bool operator()(const node::Where& a) const {
+    return a.predicate == Now<node::Where>().predicate &&
+           (before.shape() == now.shape() || !NamesLengths(a.predicate));
+  }
+  bool operator()(const node::Custom& a) const {
+    return a.function->Equals(*Now<node::Custom>().function);
+  }
+  bool operator()(const node::Reorder&) const { return before == now; }
+  bool operator()(const node::Not& a) const { return SameFunction(a.mask, Now<node::Not>().mask); }
+  bool operator()(const node::Binary& a) const {
+    const auto& b = Now<node::Binary>();
+    return a.op == b.op && SameFunction(a.left, b.left) && SameFunction(a.right, b.right);
+  }
+};
+
+bool SameFunction(const Mask& before, const Mask& now) {
+  if (&before.node() == &now.node()) return true;
+  if (before.node().expr.index() != now.node().expr.index()) return false;
+  return std::visit(SameLeaf{before, now}, before.node().expr);
+}
+
+// Half-open ranges of positions, one a document, in order.
+std::vector<std::pair<int64_t, int64_t>> Ranges(const std::vector<int64_t>& lengths) {
+  std::vector<std::pair<int64_t, int64_t>> ranges;
+  int64_t begin = 0;
+  for (const int64_t length : lengths) {
+    if (length > 0) ranges.emplace_back(begin, begin + length);
+    begin += length;
+  }
+  return ranges;
+}
+
+class RowMarker {
+ public:
+  RowMarker(Shape before, Shape now)
+      : rows_(std::min(before.q_len, now.q_len)), columns_(std::min(before.kv_len, now.kv_len)) {}
+
+  std::vector<uint8_t> Find(const Mask& before, const Mask& now) const {
+    std::vector<uint8_t> changed(static_cast<size_t>(rows_), 0);
+    Mark(before, now, &changed);
+    return changed;
+  }
+
+ private:
+  using Changed = std::vector<uint8_t>;
+
+  // Recursion is bounded by kMaxMaskDepth.
+  void Mark(const Mask& before, const Mask& now, Changed* changed) const {
+    if (SameFunction(before, now)) return;
+    if (before.node().expr.index() != now.node().expr.index()) return MarkAll(changed);
+    const MaskExpr& expr = now.node().expr;
+    std::visit(
+        Overloaded{
+            [&](const node::Documents& a) {
+              MarkDocuments(a.lengths, std::get<node::Documents>(expr).lengths, changed);
+            },
+            [&](const node::Segments& a) {
+              MarkSegments(a, std::get<node::Segments>(expr), changed);
+            },
+            [&](const node::Dense& a) {
+              MarkCells(a.array, std::get<node::Dense>(expr).array, 1, changed);
+            },
+            [&](const node::Blocks& a) {
+              const auto& b = std::get<node::Blocks>(expr);
+              if (a.block != b.block) return MarkAll(changed);
+              MarkCells(a.bits, b.bits, a.block, changed);
+            },
+            [&](const node::Reorder& a) {
+              MarkReordered(a, std::get<node::Reorder>(expr), changed);
+            },
+            [&](const node::Not& a) { Mark(a.mask, std::get<node::Not>(expr).mask, changed); },
+            [&](const node::Binary& a) {
+              const auto& b = std::get<node::Binary>(expr);
+              if (a.op != b.op) return MarkAll(changed);
+              Mark(a.left, b.left, changed);
+              Mark(a.right, b.right, changed);
+            },
+            [&](const auto&) { MarkAll(changed); },
+        },
+        before.node().expr);
+  }
+
+  static void MarkAll(Changed* changed) { std::fill(changed->begin(), changed->end(), 1); }
+
+  void MarkRange(int64_t begin, int64_t end, Changed* changed) const {
+    begin = std::clamp<int64_t>(begin, 0, rows_);
+    end = std::clamp<int64_t>(end, begin, rows_);
+    std::fill(changed->begin() + begin, changed->begin() + end, 1);
+  }
+
+  // A row sees its document: it changes where that begins or ends elsewhere.
+  void MarkDocuments(const std::vector<int64_t>& before, const std::vector<int64_t>& now,
+                     Changed* changed) const {
+    const auto a = Ranges(before), b = Ranges(now);
+    // Documents of one list that are not in the other; both are in order.
+    const auto mark_missing = [&](const auto& from, const auto& in) {
+      for (const auto& range : from) {
+        if (!std::binary_search(in.begin(), in.end(), range)) {
+          MarkRange(range.first, range.second, changed);
+        }
+      }
+    };
+    mark_missing(a, b);
+    mark_missing(b, a);
+  }
+
+  // A row changes with its id, and with the columns of that id.
+  void MarkSegments(const node::Segments& before, const node::Segments& now,
+                    Changed* changed) const {
+    if (before.pad != now.pad) return MarkAll(changed);
+    boost::unordered_flat_set<int64_t> moved;
+    for (int64_t c = 0; c < columns_; ++c) {
+      const int64_t old_id = before.kv_ids.At(c), new_id = now.kv_ids.At(c);
+      if (old_id == new_id) continue;
+      moved.insert(old_id);
+      moved.insert(new_id);
+    }
+    for (int64_t q = 0; q < rows_; ++q) {
+      const int64_t id = now.q_ids.At(q);
+      (*changed)[q] |= id != before.q_ids.At(q) || moved.contains(id);
+    }
+  }
+
+  // Bools that stand for `block` rows and columns each.
+  void MarkCells(const Array& before, const Array& now, int64_t block, Changed* changed) const {
+    const int64_t rows = (rows_ - 1) / block + 1, columns = (columns_ - 1) / block + 1;
+    for (int64_t r = 0; r < rows; ++r) {
+      const std::byte* a = before.data() + r * before.shape()[1];
+      const std::byte* b = now.data() + r * now.shape()[1];
+      if (std::memcmp(a, b, static_cast<size_t>(columns)) != 0) {
+        MarkRange(r * block, (r + 1) * block, changed);
+      }
+    }
+  }
+
+  void MarkReordered(const node::Reorder& before, const node::Reorder& now,
+                     Changed* changed) const {
+    const auto position = [](const std::optional<node::Order>& order, int64_t i) {
+      return order ? order->positions.At(i) : i;
+    };
+    for (int64_t c = 0; c < columns_; ++c) {
+      if (position(before.kv, c) != position(now.kv, c)) return MarkAll(changed);
+    }
+    const bool same = SameFunction(before.mask, now.mask);
+    if (!same && now.kv) return MarkAll(changed);  // Columns may be any that the mask has.
+    Changed below(static_cast<size_t>(rows_), 0);
+    if (!same) Mark(before.mask, now.mask, &below);
+    for (int64_t q = 0; q < rows_; ++q) {
+      const int64_t at = position(now.q, q);
+      const bool is_known = same || (at >= 0 && at < rows_ && below[at] == 0);
+      (*changed)[q] |= at != position(before.q, q) || !is_known;
+    }
+  }
+
+  const int64_t rows_, columns_;
+};
+
+}  // namespace
+
+std::vector<uint8_t> ChangedRows(const Mask& before, const Mask& now) {
+  return RowMarker(before.shape(), now.shape()).Find(before, now);
+}
+
+}  // namespace splashmask
