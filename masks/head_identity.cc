@@ -39,19 +39,6 @@ bool HasReorder(const Mask& mask) {
       mask.node().expr);
 }
 
-Mask Join(node::Op op, const Mask& left, const Mask& right) {
-  switch (op) {
-    case node::Op::kAnd:
-      return left & right;
-    case node::Op::kOr:
-      return left | right;
-    case node::Op::kXor:
-      return left ^ right;
-    default:
-      return left - right;
-  }
-}
-
 Mask Rebuild(const Mask& mask) {
   return std::visit(
       Overloaded{
@@ -62,7 +49,7 @@ Mask Rebuild(const Mask& mask) {
             return Rebuild(n.mask).Reorder(q, kv);
           },
           [](const node::Not& n) { return ~Rebuild(n.mask); },
-          [](const node::Binary& n) { return Join(n.op, Rebuild(n.left), Rebuild(n.right)); },
+          [](const node::Binary& n) { return Apply(n.op, Rebuild(n.left), Rebuild(n.right)); },
           [&](const auto&) { return mask; },
       },
       mask.node().expr);

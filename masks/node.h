@@ -102,6 +102,12 @@ struct MaskNode {
   bool has_predicate = false;
 };
 
+/// Whether two nodes are of one kind and have the same parameters, arrays and operands.
+bool SamePayload(const MaskExpr& a, const MaskExpr& b);
+
+/// `a op b`. Throws kInvalidArgument when the shapes differ.
+Mask Apply(node::Op op, const Mask& a, const Mask& b);
+
 /// Calls std::visit with a set of lambdas.
 template <typename... Fs>
 struct Overloaded : Fs... {

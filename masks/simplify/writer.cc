@@ -20,16 +20,7 @@ int Depth(const Mask& mask) { return mask.node().depth; }
 Mask Pair(node::Op op, const Mask& left, const Mask& right) {
   if (std::max(Depth(left), Depth(right)) >= kMaxMaskDepth) throw GiveUp();
   if (left.node().nodes + right.node().nodes >= kMaxMaskNodes) throw GiveUp();
-  switch (op) {
-    case node::Op::kAnd:
-      return left & right;
-    case node::Op::kOr:
-      return left | right;
-    case node::Op::kXor:
-      return left ^ right;
-    default:
-      return left - right;
-  }
+  return Apply(op, left, right);
 }
 
 Mask Inverse(const Mask& mask) {

@@ -20,66 +20,27 @@ bool NamesLengths(const Predicate& predicate) {
 }
 
 // Whether two masks say the same of every pair of integers that both may be asked about.
-bool SameFunction(const Mask& before, const Mask& now);
-
-struct SameLeaf {
-  const Mask& before;
-  const Mask& now;
-
-  template <typename T>
-  const T& Now() const {
-    return std::get<T>(now.node().expr);
-  }
-  bool operator()(const node::Full&) const { return true; }
-  bool operator()(const node::Empty&) const { return true; }
-  bool operator()(const node::Causal& a) const { return a.offset == Now<node::Causal>().offset; }
-  bool operator()(const node::Local& a) const {
-    const auto& b = Now<node::Local>();
-    return a.left == b.left && a.right == b.right && a.offset == b.offset;
-  }
-  bool operator()(const node::ChunkedCausal& a) const {
-    return a.chunk == Now<node::ChunkedCausal>().chunk;
-  }
-  bool operator()(const node::Prefix& a) const { return a.n == Now<node::Prefix>().n; }
-  bool operator()(const node::QRange& a) const {
-    return a.begin == Now<node::QRange>().begin && a.end == Now<node::QRange>().end;
-  }
-  bool operator()(const node::KvRange& a) const {
-    return a.begin == Now<node::KvRange>().begin && a.end == Now<node::KvRange>().end;
-  }
-  bool operator()(const node::Stride& a) const {
-    return a.step == Now<node::Stride>().step && a.phase == Now<node::Stride>().phase;
-  }
-  bool operator()(const node::Documents& a) const {
-    return a.lengths == Now<node::Documents>().lengths;
-  }
-  bool operator()(const node::Segments& a) const {
-    const auto& b = Now<node::Segments>();
-    return a.pad == b.pad && a.q_ids == b.q_ids && a.kv_ids == b.kv_ids;
-  }
-  bool operator()(const node::Blocks& a) const {
-    return a.block == Now<node::Blocks>().block && a.bits == Now<node::Blocks>().bits;
-  }
-  bool operator()(const node::Dense& a) const { return a.array == Now<node::Dense>().array; }
-  bool operator()(const node::Where& a) const {
-    return a.predicate == Now<node::Where>().predicate &&
-           (before.shape() == now.shape() || !NamesLengths(a.predicate));
-  }
-  bool operator()(const node::Custom& a) const {
-    return a.function->Equals(*Now<node::Custom>().function);
-  }
-  bool operator()(const node::Reorder&) const { return before == now; }
-  bool operator()(const node::Not& a) const { return SameFunction(a.mask, Now<node::Not>().mask); }
-  bool operator()(const node::Binary& a) const {
-    const auto& b = Now<node::Binary>();
-    return a.op == b.op && SameFunction(a.left, b.left) && SameFunction(a.right, b.right);
-  }
-};
-
 bool SameFunction(const Mask& before, const Mask& now) {
   if (&before.node() == &now.node()) return true;
-  if (before.node().expr.index() != now.node().expr.index()) return false;
-  return std::visit(SameLeaf{before, now}, before.node().expr);
+  const MaskExpr& expr = now.node().expr;
+  if (before.node().expr.index() != expr.index()) return false;
+  return std::visit(
+      Overloaded{
+          [&](const node::Documents& a) {
+            return a.lengths == std::get<node::Documents>(expr).lengths;
+          },
+          [&](const node::Where& a) {
+            return a.predicate == std::get<node::Where>(expr).predicate &&
+                   (before.shape() == now.shape() || !NamesLengths(a.predicate));
+          },
+          [&](const node::Not& a) { return SameFunction(a.mask, std::get<node::Not>(expr).mask); },
+          [&](const node::Binary& a) {
+            const auto& b = std::get<node::Binary>(expr);
+            return a.op == b.op && SameFunction(a.left, b.left) && SameFunction(a.right, b.right);
+          },
+          [&](const auto&) { return SamePayload(before.node().expr, expr); },
+      },
+      before.node().expr);
 }
 
 // Half-open ranges of positions, one a document, in order.

@@ -69,12 +69,6 @@ class Reference {
   std::map<std::string, Cells> leaves_;
 };
 
-Mask Apply(node::Op op, const Mask& a, const Mask& b) {
-  return op == node::Op::kAnd   ? a & b
-         : op == node::Op::kOr  ? a | b
-         : op == node::Op::kXor ? a ^ b
-                                : a - b;
-}
 constexpr node::Op kOps[] = {node::Op::kAnd, node::Op::kOr, node::Op::kXor, node::Op::kSub};
 
 // Leaves with parameters near nothing, one, the middle, and the ends of a shape.
