@@ -91,12 +91,12 @@ std::string Describe(const std::string& file, const LoadedPlan& loaded,
       "plan digest     {}\n"
       "content digest  {}\n"
       "options         head_shards {}, q_seq_shards {}, downcast_smem_data {}, shrink_grid {},\n"
-      "                use_fused_bwd_kernel {}\n\n",
+      "                use_fused_bwd_kernel {}, simplify {}\n\n",
       file, Bytes(loaded.file_bytes), loaded.format_version, loaded.created_with,
       SealText(loaded.seal), ToString(plan.mask), ShapeText(plan.mask), loaded.digests.mask_digest,
       loaded.digests.plan_digest, loaded.digests.content_digest, options.head_shards,
       options.q_seq_shards, YesNo(options.downcast_smem_data), YesNo(options.shrink_grid),
-      YesNo(options.use_fused_bwd_kernel));
+      YesNo(options.use_fused_bwd_kernel), YesNo(options.simplify));
   for (const Pass pass : kAllPasses) {
     if (plan.pass(pass)) text += PassText(plan, pass) + "\n";
   }

@@ -22,8 +22,12 @@ void AddMaskLengths(CommandSyntax& syntax, MaskLengths& lengths) {
 
 bool IsMaskText(const std::string& argument) {
   std::error_code ignored;
-  return argument.find('(') != std::string::npos && !argument.ends_with(".h5") &&
-         !std::filesystem::exists(argument, ignored);
+  if (argument.ends_with(".h5") || std::filesystem::exists(argument, ignored)) return false;
+  if (argument.find('(') != std::string::npos) return true;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("[arguments] expected a plan file, or a mask's text such as causal(), got "
+                          "'{}', which is no file",
+                          argument));
 }
 
 MaskArgument ReadPlanArgument(const std::string& file, const Progress& progress) {

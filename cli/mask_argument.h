@@ -30,7 +30,7 @@ struct MaskArgument {
 };
 
 /// Whether an argument is a text form: all of these have parentheses, no file has that name, and it
-/// does not end like one of a plan.
+/// does not end like one of a plan. Throws kInvalidArgument for what can be neither.
 bool IsMaskText(const std::string& argument);
 
 /// Reads a plan file. Throws as ReadPlan does.

@@ -2,6 +2,7 @@
 #include "splashmask/python/python_function.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 
 #include <algorithm>
 #include <utility>
@@ -50,6 +51,12 @@ std::optional<bool> PythonFunction::Classify(int64_t q_begin, int64_t q_end, int
   const nb::gil_scoped_acquire gil;
   const nb::object all = objects_->classify(q_begin, q_end, kv_begin, kv_end);
   if (all.is_none()) return std::nullopt;
+  const auto type = nb::cast<std::string>(all.type().attr("__name__"));
+  if (type != "bool" && type != "bool_") {  // Python's, or NumPy's.
+    throw Error(ErrorCode::kInvalidArgument,
+                "[mask] expected classify of " + name_ + " to return True, False or None, got " +
+                    nb::cast<std::string>(nb::repr(all)));
+  }
   return nb::cast<bool>(nb::bool_(all));
 }
 

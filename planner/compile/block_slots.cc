@@ -59,6 +59,8 @@ class BandSlots {
     bool has_key = true;
     if (known_id != kNone) {
       key_ = {kKnownBlock, known_id};
+    } else if (KeysAreIdle()) {
+      has_key = false;
     } else {
       has_key = analysis.AppendKey({row * block.q, block.q, 1},
                                    {column * block.kv, (column + 1) * block.kv}, &key_);
@@ -67,6 +69,7 @@ class BandSlots {
       const auto [entry, inserted] = index_.try_emplace(key_, fresh);
       stored_key = &entry->first;
       slot = entry->second;
+      found_again_ += inserted ? 0 : 1;
     }
     if (slot == fresh) {
       slots.push_back({row, column, block_class, known_id});
@@ -79,7 +82,14 @@ class BandSlots {
   std::vector<const RectKey*> keys;  // nullptr for a block without a key.
 
  private:
+  // Keys of which hardly any comes back cost memory and time for nothing: the bits will tell.
+  bool KeysAreIdle() const {
+    constexpr size_t kEnough = 4096;
+    return index_.size() >= kEnough && found_again_ * 8 < index_.size();
+  }
+
   KeyIndex index_;
+  size_t found_again_ = 0;
   RectKey key_;
 };
 
@@ -118,6 +128,7 @@ Slots FindSlots(const Analysis& analysis, BlockShape block, const DraftGrid& dra
   KeyIndex index;
   std::vector<std::vector<int32_t>> joined(bands.size());
   for (size_t band = 0; band < bands.size(); ++band) {
+    progress.ThrowIfStopped();
     const BandSlots& local = bands[band];
     for (size_t i = 0; i < local.slots.size(); ++i) {
       const auto fresh = static_cast<int32_t>(result.slots.size());

@@ -83,6 +83,12 @@ MaskDifference Diff(const Mask& a, const Mask& b, int threads, const Progress& p
   const auto [q, part] = *pairs.first;
   Runs runs;
   analysis->ReadRuns(q, part, &runs);
+  if (runs.empty()) {  // A class and the cells that it is of cannot differ but here.
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("[diff] expected custom functions whose classifier agrees with their "
+                            "cells, but they differ at q {} in kv {}..{}",
+                            q, part.begin, part.end));
+  }
   const int64_t kv = runs.front().begin;
   Analyze(a)->ReadRuns(q, {kv, kv + 1}, &runs);
   const bool in_a = !runs.empty();

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from . import _core
-from .errors import ArgumentTypeError, invalid
+from .errors import ArgumentTypeError
 from .masks import Mask, as_int, as_mask
 from .plan import Plan
 from .process import as_multi_head_mask
@@ -22,7 +22,8 @@ class DifferingPair(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How two masks differ: in how many pairs, and the first of them, by q and then kv (or None)."""
+    """How two masks differ: in how many pairs, and the first of them, by q and then kv (or None). True
+    where they do."""
 
     cells: int
     first: DifferingPair | None
@@ -31,6 +32,9 @@ class Difference(NamedTuple):
     def equal(self) -> bool:
         """Whether every pair is the same in both."""
         return self.cells == 0
+
+    def __bool__(self) -> bool:
+        return not self.equal
 
 
 def _is_multi_head(mask: Any) -> bool:
@@ -48,21 +52,22 @@ def diff(a: Any, b: Any, *, threads: int = 0) -> Difference | list[Difference]:
     without visiting cells where runs of rows tell.
 
     Args:
-      a, b: both a Mask of (q_len, kv_len), or both a MultiHeadMask of (num_heads, q_len, kv_len) or a
-        Plan, whose mask counts; ours or JAX's.
+      a, b: a Mask of (q_len, kv_len), a MultiHeadMask of (num_heads, q_len, kv_len), or a Plan, whose
+        mask counts; ours or JAX's. A Mask beside one of several heads stands for each of them.
       threads: 0 is as many as the machine has.
 
     Returns:
-      A Difference (`equal`, `cells`, `first`) for masks, a list of one a head for the others.
+      A Difference (`equal`, `cells`, `first`) for two Masks, otherwise a list of one a head.
 
     Raises:
       Error: shapes or numbers of heads that differ, more cells than 64 bits count.
     """
-    has_heads = _is_multi_head(a)
-    if has_heads != _is_multi_head(b):
-        raise invalid("[diff] expected two masks, or two of one mask a head, got one of each: "
-                      "MultiHeadMask([mask] * num_heads) makes the latter")
-    found = _core.diff_masks([head._expr for head in _heads(a)], [head._expr for head in _heads(b)],
+    heads = [_heads(mask) for mask in (a, b)]
+    has_heads = _is_multi_head(a) or _is_multi_head(b)
+    most = max(map(len, heads))
+    heads = [of_one if _is_multi_head(mask) else of_one * most
+             for mask, of_one in zip((a, b), heads)]
+    found = _core.diff_masks(*([head._expr for head in masks] for masks in heads),
                              as_int("threads", threads, operation="diff", bits=32))
     differences = [Difference(cells, first and DifferingPair(*first)) for cells, first in found]
     return differences if has_heads else differences[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .masks import as_mask
+from .plan import Plan
 from .process import as_multi_head_mask, check_pair
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def count(mask: Any, *, q: tuple[int, int] | None = None, kv: tuple[int, int] | 
     of rows and, where a row has many, words of 64 cells.
 
     Args:
-      mask: a Mask or a MultiHeadMask, ours or JAX's.
+      mask: a Mask or a MultiHeadMask, ours or JAX's, or a Plan, whose mask counts.
       q, kv: half-open ranges of positions to count in; None is all of them.
       rows: count each q position by itself.
       threads: 0 is as many as the machine has.
@@ -33,9 +34,11 @@ def count(mask: Any, *, q: tuple[int, int] | None = None, kv: tuple[int, int] | 
     Raises:
       Error: a range beyond the mask, more cells than 64 bits count.
     """
+    if isinstance(mask, Plan):
+        mask = mask.mask
     has_heads = len(getattr(mask, "shape", ())) == 3
     masks = as_multi_head_mask(mask).masks if has_heads else (as_mask(mask),)
-    ranges = [(0, length) if given is None else check_pair(name, given)
+    ranges = [(0, length) if given is None else check_pair(name, given, operation="count")
               for name, given, length in zip(("q", "kv"), (q, kv), masks[0].shape)]
     exprs = [one._expr for one in masks]
     if not rows:

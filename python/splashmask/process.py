@@ -91,13 +91,13 @@ def clear_cache() -> None:
     _cache.clear()
 
 
-def check_pair(name: str, pair: Any) -> tuple[int, int]:
+def check_pair(name: str, pair: Any, *, operation: str = "compile") -> tuple[int, int]:
     try:
         first, second = (operator.index(value) for value in pair)
     except (TypeError, ValueError):
         raise ArgumentTypeError(
-            f"[compile] expected {name} to be two integers, got {pair!r}") from None
-    return check_count(name, first), check_count(name, second)
+            f"[{operation}] expected {name} to be two integers, got {pair!r}") from None
+    return (as_int(name, first, operation=operation), as_int(name, second, operation=operation))
 
 
 def check_count(name: str, value: Any, *, bits: int = 64) -> int:

@@ -95,6 +95,8 @@ def test_explain_a_text(run):
 @pytest.mark.parametrize("arguments, message", [
     (["diff", "a.h5"], "B is required"),
     (["diff", "a.h5", "nowhere.h5"], "nowhere.h5: cannot open the file"),
+    (["diff", "a.h5", "causal"],
+     "expected a plan file, or a mask's text such as causal(), got 'causal', which is no file"),
     (["diff", "a.h5", "a.h5", "--q-len", "64"], "got two plans, which have their own"),
     (["diff", "causal()", "full()"], "expected --q-len beside a mask's text, got causal() alone"),
     (["diff", "causal(", "a.h5"], "at column 8"),

@@ -53,3 +53,10 @@ def test_what_cannot_be_counted():
         sm.count(MASKS["causal"], q=5)
     with pytest.raises(sm.Error):
         sm.count("causal()")
+
+
+def test_plans_are_counted_by_their_mask():
+    mask = sm.MultiHeadMask([sm.CausalMask((64, 64))] * 2)
+    assert sm.count(sm.compile(mask, block_q=64, block_kv=64)).tolist() == [2080, 2080]
+    with pytest.raises(TypeError, match=r"\[count\] expected q to be two integers, got 3"):
+        sm.count(mask, q=3)

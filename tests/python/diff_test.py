@@ -72,8 +72,6 @@ def test_what_cannot_be_compared():
         sm.diff(mask, sm.CausalMask((48, 66)))
     with pytest.raises(sm.Error, match="with 1 head and .* with 2 heads"):
         sm.diff(sm.MultiHeadMask([mask]), sm.MultiHeadMask([mask] * 2))
-    with pytest.raises(sm.Error, match="expected two masks, or two of one mask a head"):
-        sm.diff(mask, sm.MultiHeadMask([mask]))
     with pytest.raises(sm.Error):
         sm.diff(mask, "causal()")
     with pytest.raises(TypeError, match="expected threads to be an integer"):
@@ -139,3 +137,27 @@ def test_what_cannot_be_explained():
 
     with pytest.raises(RuntimeError, match="no cells here"):
         sm.explain(sm.CustomMask(S, fails), 0, 0)
+
+
+def test_one_mask_beside_several_heads():
+    causal, full = MASKS["causal"], sm.FullMask(MASKS["causal"].shape)
+    heads = sm.MultiHeadMask([causal, full, causal])
+    assert [bool(found) for found in sm.diff(heads, causal)] == [False, True, False]
+    assert sm.diff(full, heads)[0] == sm.diff(full, causal)
+    assert sm.diff(sm.compile(heads, block_q=48, block_kv=65), causal) == sm.diff(heads, causal)
+    assert not sm.diff(causal, causal) and sm.diff(causal, causal).equal
+
+
+def test_a_classifier_that_contradicts_its_function():
+    shape = (1024, 1024)
+    wrong = sm.CustomMask(shape, lambda q, kv: q >= kv,
+                          classify=lambda q0, q1, kv0, kv1: False if q1 <= kv1 else None)
+    with pytest.raises(sm.Error, match="expected custom functions whose classifier agrees with their"):
+        sm.diff(wrong, sm.CausalMask(shape))
+    for answer in ("yes", 1, np.int32(0)):
+        bad = sm.CustomMask(shape, lambda q, kv: q >= kv, classify=lambda *_, answer=answer: answer)
+        with pytest.raises(sm.Error, match="expected classify of .* to return True, False or None"):
+            sm.count(bad)
+    numpys = sm.CustomMask(shape, lambda q, kv: q >= kv,
+                           classify=lambda q0, q1, kv0, kv1: np.bool_(False) if q1 <= kv0 else None)
+    assert sm.count(numpys) == sm.count(sm.CausalMask(shape))
