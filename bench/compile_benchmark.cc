@@ -7,7 +7,6 @@
 
 #include <benchmark/benchmark.h>
 
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <random>
@@ -16,36 +15,12 @@
 #include <utility>
 #include <vector>
 
+#include "bench/memory_use.h"
 #include "splashmask/planner/certify/certify.h"
 #include "splashmask/planner/compile/compile.h"
 
 namespace splashmask {
 namespace {
-
-// The peak of resident memory since ResetPeak, in bytes.
-void ResetPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
-int64_t ReadStatus(const std::string& wanted) {
-  std::ifstream status("/proc/self/status");
-  for (std::string key; status >> key;) {
-    int64_t kib = 0;
-    if (key == wanted && status >> kib) return kib * 1024;
-    std::getline(status, key);
-  }
-  return 0;
-}
-
-int64_t OutputBytes(const Plan& plan) {
-  int64_t bytes = 0;
-  for (Pass pass : kAllPasses) {
-    if (!plan.pass(pass)) continue;
-    const MaskInfo& info = plan.pass(pass)->info;
-    bytes += info.data_next->size_bytes() + info.block_mask->size_bytes();
-    if (info.mask_next) bytes += info.mask_next->size_bytes();
-    if (info.partial_mask_blocks) bytes += info.partial_mask_blocks->size_bytes();
-    if (info.q_sequence) bytes += info.q_sequence->size_bytes();
-  }
-  return bytes;
-}
 
 // A dense causal mask with one cell in a thousand flipped: no two partial blocks alike.
 Mask NoisyCausal(int64_t length) {
@@ -66,10 +41,10 @@ void RunCase(benchmark::State& state, const Mask& mask, bool fwd, bool dkv) {
   if (fwd) options.fwd = BlockShape{512, 512};
   if (dkv) options.dkv = BlockShape{512, 512};
 
-  ResetPeak();
-  const int64_t before = ReadStatus("VmRSS:");
+  ResetPeakMemory();
+  const int64_t before = ResidentMemory();
   const Plan plan = Compile(heads, options);
-  const int64_t peak = ReadStatus("VmHWM:");
+  const int64_t peak = PeakMemory();
   const Certificate certificate = Certify(plan);
   if (certificate.mismatch) {
     state.SkipWithError(certificate.mismatch->ToString().c_str());

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include "splashmask/cli/numbers.h"
-#include "splashmask/cli/plan_report.h"
+#include "splashmask/masks/short_text.h"
 
 namespace json = boost::json;
 

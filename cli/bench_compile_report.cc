@@ -7,6 +7,7 @@
 
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/plan_report.h"
+#include "splashmask/masks/short_text.h"
 
 namespace json = boost::json;
 

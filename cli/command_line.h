@@ -54,8 +54,9 @@ class CommandSyntax {
                [&value](int64_t given) { value = AsValue(value, given); });
   }
   template <typename Value>
-  void RequiredInteger(const std::string& name, Value& value, const std::string& help) {
-    AddInteger(name, help, {}, true, [&value](int64_t given) { value = AsValue(value, given); });
+  void RequiredInteger(const std::string& name, Value& value, const std::string& help,
+                       IntegerRange range = {}) {
+    AddInteger(name, help, range, true, [&value](int64_t given) { value = AsValue(value, given); });
   }
 
  private:

@@ -9,6 +9,8 @@ namespace splashmask::cli {
 void AddBenchAttention(CommandLine& line);  ///< In the group bench.
 void AddBenchCompile(CommandLine& line);    ///< Likewise.
 void AddCompile(CommandLine& line);
+void AddDiff(CommandLine& line);
+void AddExplain(CommandLine& line);
 void AddInspect(CommandLine& line);
 void AddRun(CommandLine& line);
 void AddShow(CommandLine& line);

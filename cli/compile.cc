@@ -19,11 +19,13 @@
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/cli/progress_bar.h"
+#include "splashmask/cli/savings_report.h"
 #include "splashmask/cli/terminal.h"
 #include "splashmask/io/arrays.h"
 #include "splashmask/io/plan_file.h"
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/simplify.h"
 
 namespace json = boost::json;
 
@@ -135,6 +137,10 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   const MultiHeadMask mask = ParseMaskArgument(arguments);
   // Before the rows, as it refuses what is too large for anything.
   const Plan plan = Compile(mask, options);
+  std::optional<SimplifySavings> savings;
+  if (options.plan.simplify) {
+    savings = FindSavings(plan, arguments.threads, bar.Step("compare"));
+  }
   bar.Wipe();
   const std::vector<EmptyLinesOfHeads> empty = CheckEmptyRows(arguments, mask);
   const PlanDigests digests = ComputeDigests(plan);
@@ -154,12 +160,19 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
         arguments.empty_rows == "allow" ? json::value(nullptr) : json::value(EmptyRowsJson(empty));
     result["file"] = file_bytes ? json::value(*arguments.output) : json::value(nullptr);
     result["file_bytes"] = file_bytes ? json::value(*file_bytes) : json::value(nullptr);
+    result["simplified"] = savings ? json::value(ToString(Simplify(mask))) : json::value(nullptr);
+    result["savings"] = savings ? json::value(SavingsJson(*savings)) : json::value(nullptr);
     result["seconds"] = seconds;
     WriteStdout(ToLine(result));
     return kDone;
   }
-  std::string text = fmt::format("mask    {}\nshape   {}\ndigest  {}\n\n{}\n", ToString(mask),
-                                 ShapeText(mask), digests.plan_digest, PassesText(plan));
+  std::string text = fmt::format("mask    {}\n", ToString(mask));
+  if (savings) {
+    text +=
+        fmt::format("simple  {}\nsaved   {}\n", ToString(Simplify(mask)), SavingsText(*savings));
+  }
+  text += fmt::format("shape   {}\ndigest  {}\n\n{}\n", ShapeText(mask), digests.plan_digest,
+                      PassesText(plan));
   text += file_bytes ? fmt::format("wrote {} ({}); {}\n", *arguments.output, Bytes(*file_bytes),
                                    Duration(seconds))
                      : fmt::format("nothing written (no -o); {}\n", Duration(seconds));
@@ -193,7 +206,7 @@ void AddCompile(CommandLine& line) {
   syntax.Flag("--no-shrink", a.no_shrink, "Keep empty blocks in the grid");
   syntax.Flag("--fused-bwd", a.fused_bwd, "For use_fused_bwd_kernel: no dq pass, dkv not shrunk");
   syntax.Flag("--simplify", a.simplify,
-              "Let the kernel compute every composition of positional masks");
+              "Compile the masks in normal form; the kernel computes those of positions alone");
   syntax.Choice("--empty-rows", "WHAT", a.empty_rows, {"error", "warn", "allow"},
                 "Rows that attend to nothing: error, warn or allow (default: warn)");
   syntax.Integer("--threads", a.threads, "Threads to use (default: 0, all)", {0, 1024});

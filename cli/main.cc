@@ -36,6 +36,8 @@ ExitCode RunCommand(int argc, const char* const* argv) {
   const std::atomic<bool>& stop = CatchInterrupt();
   CommandLine line(kHelp, kExamples, "splashmask " SPLASHMASK_VERSION);
   AddCompile(line);
+  AddDiff(line);
+  AddExplain(line);
   AddInspect(line);
   AddRun(line);
   AddShow(line);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <map>
-#include <string_view>
 #include <utility>
 
 #include "splashmask/cli/numbers.h"
@@ -143,17 +142,6 @@ std::string ShapeText(const MultiHeadMask& mask) {
   const Shape shape = mask.shape();
   return fmt::format("{} q x {} kv, {} head{}", Grouped(shape.q_len), Grouped(shape.kv_len),
                      Grouped(mask.num_heads()), mask.num_heads() == 1 ? "" : "s");
-}
-
-std::string ShortMaskText(std::string text) {
-  constexpr std::string_view kPrefix = "sha256:";
-  constexpr size_t kDigits = 64, kShown = 12;
-  for (size_t at = text.find(kPrefix); at != std::string::npos; at = text.find(kPrefix, at)) {
-    at += kPrefix.size();
-    const size_t end = std::min(text.find_first_not_of("0123456789abcdef", at), text.size());
-    if (end - at == kDigits) text.replace(at + kShown, kDigits - kShown, "...");
-  }
-  return text;
 }
 
 std::string PassesText(const Plan& plan) {

@@ -14,9 +14,6 @@ namespace splashmask::cli {
 /// "131,072 q x 131,072 kv, 32 heads".
 std::string ShapeText(const MultiHeadMask& mask);
 
-/// A mask's text with each "sha256:<64 digits>" cut to its first 12 digits and "...".
-std::string ShortMaskText(std::string text);
-
 /// One line a pass: block shape, table shape, bytes, blocks by class, density.
 std::string PassesText(const Plan& plan);
 

@@ -27,6 +27,7 @@
 #include "splashmask/kernels/fma_peak.h"
 #include "splashmask/kernels/simd_target.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/short_text.h"
 #include "splashmask/planner/compile/count_pairs.h"
 #include "splashmask/planner/plan_statistics.h"
 #include "splashmask/planner/threads.h"

@@ -16,6 +16,7 @@
 #include "splashmask/cli/terminal.h"
 #include "splashmask/io/plan_file.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/short_text.h"
 #include "splashmask/planner/picture.h"
 #include "splashmask/planner/plan_statistics.h"
 
@@ -52,19 +53,6 @@ ColourChoice ColourChoiceOf(const Arguments& arguments) {
   return arguments.colour == "always"  ? ColourChoice::kAlways
          : arguments.colour == "never" ? ColourChoice::kNever
                                        : ColourChoice::kAuto;
-}
-
-/// `text` in at most `width` characters; it is ASCII but for names of files.
-std::string Shorten(const std::string& text, int width) {
-  size_t characters = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool starts_character = (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80;
-    if (starts_character && ++characters > static_cast<size_t>(width) - 3 &&
-        text.size() > static_cast<size_t>(width)) {
-      return text.substr(0, i) + "...";
-    }
-  }
-  return text;
 }
 
 std::string Describe(const Arguments& arguments, const Plan& plan, const PassGrid& shown) {

@@ -19,6 +19,7 @@
 #include "splashmask/cli/terminal.h"
 #include "splashmask/io/plan_file.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/short_text.h"
 #include "splashmask/planner/certify/certify.h"
 
 namespace json = boost::json;

@@ -30,8 +30,9 @@ struct PlanOptions {
   bool downcast_smem_data = true;
   bool shrink_grid = true;
   bool use_fused_bwd_kernel = false;  ///< Then there is no dq pass, and dkv is not shrunk.
-  /// Let the kernel compute every composition of positional masks (full, empty, causal, local,
-  /// chunked_causal, prefix, q_range, kv_range, stride), where JAX has partial blocks.
+  /// The tables are those of Simplify(mask), and the kernel computes every composition of
+  /// positional masks (full, empty, causal, local, chunked_causal, prefix, q_range, kv_range,
+  /// stride), where JAX has partial blocks.
   bool simplify = false;
   friend bool operator==(const PlanOptions&, const PlanOptions&) = default;
 };

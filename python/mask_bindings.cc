@@ -18,10 +18,13 @@
 #include <vector>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/masks/explain.h"
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/simplify.h"
 #include "splashmask/planner/compile/count_pairs.h"
+#include "splashmask/planner/compile/diff_masks.h"
 #include "splashmask/planner/memory.h"
 #include "splashmask/python/interruptible.h"
 #include "splashmask/python/mask_object.h"
@@ -227,6 +230,42 @@ nb::object CountOfRows(const MaskObject& mask, const Pair& q, const Pair& kv, in
   return ToNumpy(bytes, {size}, DType::kInt64, std::move(counts));
 }
 
+// (cells, first pair or None) of each head; a pair is (q, kv, a, b).
+nb::list Diff(const std::vector<const MaskObject*>& a, const std::vector<const MaskObject*>& b,
+              int threads) {
+  const MultiHeadMask in_a = ToMultiHeadMask(a), in_b = ToMultiHeadMask(b);
+  const std::vector<MaskDifference> differences = RunInterruptibly(
+      [&](const Progress& progress) { return DiffMasks(in_a, in_b, threads, progress); });
+  nb::list result;
+  for (const MaskDifference& difference : differences) {
+    nb::object first = nb::none();
+    if (const auto& pair = difference.first) {
+      first = nb::make_tuple(pair->q, pair->kv, pair->a, pair->b);
+    }
+    result.append(nb::make_tuple(difference.cells, first));
+  }
+  return result;
+}
+
+// (parts, text); a part is (depth, part, q, kv, value, decides, reason).
+nb::tuple ExplainPair(const std::vector<const MaskObject*>& heads, std::optional<int64_t> head,
+                      int64_t q, int64_t kv) {
+  const MultiHeadMask mask = ToMultiHeadMask(heads);
+  Explanation explanation;
+  std::string text;
+  {
+    const nb::gil_scoped_release released;
+    explanation = head ? Explain(mask, *head, q, kv) : Explain(mask.masks().front(), q, kv);
+    text = ToString(explanation);
+  }
+  nb::list parts;
+  for (const ExplainedPart& part : explanation.parts) {
+    parts.append(nb::make_tuple(part.depth, PartName(part), part.q, part.kv, part.value,
+                                part.decides, part.reason));
+  }
+  return nb::make_tuple(parts, text);
+}
+
 }  // namespace
 
 MultiHeadMask ToMultiHeadMask(const std::vector<const MaskObject*>& heads) {
@@ -308,6 +347,14 @@ void BindMask(nb::module_& m) {
                 a.mask().Reorder(ToPositions(q, "q_sequence"), ToPositions(kv, "kv positions")));
           },
           nb::arg("q").none(), nb::arg("kv").none())
+      .def("simplify",
+           [=](Object a) {
+             const auto simplified = [&] {
+               const nb::gil_scoped_release released;
+               return Simplify(a.mask());
+             };
+             return make(simplified());
+           })
       .def("__invert__", [=](Object a) { return make(~a.mask()); })
       .def("__and__", [=](Object a, Object b) { return make(a.mask() & b.mask()); })
       .def("__or__", [=](Object a, Object b) { return make(a.mask() | b.mask()); })
@@ -332,6 +379,10 @@ void BindMask(nb::module_& m) {
         nb::arg("threads"), "Pairs of each head in half-open ranges.");
   m.def("count_rows", &CountOfRows, nb::arg("mask"), nb::arg("q"), nb::arg("kv"),
         nb::arg("threads"), "int64: those of each row.");
+  m.def("diff_masks", &Diff, nb::arg("a"), nb::arg("b"), nb::arg("threads"),
+        "(cells that differ, (q, kv, a, b) of the first or None) of each head.");
+  m.def("explain", &ExplainPair, nb::arg("heads"), nb::arg("head").none(), nb::arg("q"),
+        nb::arg("kv"), "(parts, text); a part is (depth, part, q, kv, value, decides, reason).");
   m.def(
       "mask_text",
       [](const std::vector<const MaskObject*>& heads) { return ToString(ToMultiHeadMask(heads)); },

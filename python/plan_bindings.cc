@@ -21,6 +21,7 @@
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/certify/certify.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/compile/simplify_savings.h"
 #include "splashmask/planner/compile/tokamax.h"
 #include "splashmask/planner/picture.h"
 #include "splashmask/planner/plan_statistics.h"
@@ -255,6 +256,32 @@ nb::dict Digests(const PlanObject& object) {
   return result;
 }
 
+nb::dict CostDict(const MaskCost& cost) {
+  nb::dict passes;
+  for (const MaskCost::PassCost& pass : cost.passes) {
+    nb::dict one;
+    one["computed"] = pass.is_computed;
+    one["partial_blocks"] = pass.partial_blocks;
+    one["partial_bytes"] = pass.partial_bytes;
+    passes[nb::str(PassName(pass.pass).data())] = one;
+  }
+  nb::dict result;
+  result["masks"] = cost.masks;
+  result["nodes"] = cost.nodes;
+  result["passes"] = passes;
+  return result;
+}
+
+// As the command's JSON.
+nb::dict Savings(const PlanObject& object, int threads) {
+  const SimplifySavings savings = RunInterruptibly(
+      [&](const Progress& progress) { return FindSavings(object.plan, threads, progress); });
+  nb::dict result;
+  result["before"] = savings.before ? nb::object(CostDict(*savings.before)) : nb::none();
+  result["after"] = CostDict(savings.after);
+  return result;
+}
+
 nb::list Heads(const PlanObject& object) {
   nb::list heads;
   for (const Mask& mask : object.plan.mask.masks()) {
@@ -296,6 +323,7 @@ void BindPlan(nb::module_& m) {
       .def("tokamax_tables", &TokamaxTables, nb::arg("pass_name"))
       .def("tokamax_partial_mask_blocks", &ExpandTokamaxBlocks, nb::arg("pass_name"))
       .def("digests", &Digests)
+      .def("savings", &Savings, nb::arg("threads"))
       .def("heads", &Heads)
       .def("options", &Options);
   m.def(

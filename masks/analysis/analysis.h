@@ -22,6 +22,8 @@ namespace splashmask {
 /// What is known of the cells of a rectangle. The first three are exact; kUnknown promises nothing.
 enum class RectClass : uint8_t { kEmpty, kFull, kPartial, kUnknown };
 
+inline bool IsUniform(RectClass c) { return c == RectClass::kEmpty || c == RectClass::kFull; }
+
 /// Rows at q positions first, first + step, ...: `count` of them, at least one. Rows of a mask that
 /// nothing reorders have step 1.
 struct Rows {
@@ -66,6 +68,13 @@ class Analysis {
   /// Exact where it answers kEmpty, kFull or kPartial. O(1) or O(log n).
   virtual RectClass Classify(const Rows& rows, KvRange kv) const = 0;
 
+  /// True only when all the tiles into which the rectangle can be cut, `tile_rows` rows of
+  /// `tile_columns` columns each, hold the same cells.
+  virtual bool Repeats(const Rows& rows, KvRange kv, int64_t /*tile_rows*/,
+                       int64_t /*tile_columns*/) const {
+    return IsUniform(Classify(rows, kv));
+  }
+
   /// Appends to `key` and returns true, or returns false when the content has no cheap identity
   /// (then `key` is garbage).
   virtual bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const = 0;
@@ -79,6 +88,18 @@ class Analysis {
   /// Draws the cells (q[r], kv.begin + c) into bit c of row r of `out`, which has q.size() rows of
   /// at least kv.size() bits. Bits past kv.size() in the last word become 0.
   virtual void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const;
+
+  /// Whether each row sees one run at most, which ReadIntervals tells.
+  virtual bool HasIntervals() const { return false; }
+
+  /// Only with HasIntervals: row q[r] sees the positions [kv.begin + begins[r], kv.begin + ends[r])
+  /// of `kv`; none where ends[r] <= begins[r]. Both are in [0, kv.size()].
+  virtual void ReadIntervals(std::span<const int64_t> /*q*/, KvRange /*kv*/, int64_t* /*begins*/,
+                             int64_t* /*ends*/) const {}
+
+  /// Columns that should be drawn at once, where there are as many: reading memory row by row wants
+  /// long rows. 0 when it does not matter.
+  virtual int64_t DrawWidth() const { return 0; }
 
   /// True when the rows [begin, end) map to positions so scattered that classifying rectangles is
   /// hopeless and runs should be read at once.

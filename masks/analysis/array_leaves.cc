@@ -19,6 +19,7 @@ namespace {
 
 // Row q sees its document; documents follow one another from position 0 on both axes.
 struct DocumentBounds : BandBounds {
+  static constexpr bool kRunsAreSquares = true;
   std::vector<int64_t> ends;  // Of the documents that have a position, ascending.
 
   explicit DocumentBounds(const std::vector<int64_t>& lengths) {
@@ -39,8 +40,29 @@ struct DocumentBounds : BandBounds {
     const auto document = Find(q);
     return document == ends.end() ? last_row + 1 : *document;
   }
-  // Two rectangles that cut documents rarely cut them alike.
-  bool AppendKey(const Rows&, KvRange, RectKey*) const { return false; }
+
+  // The squares of documents, relative to the rectangle and cut to it.
+  bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const {
+    if (rows.count > 1 && rows.step != 1) return false;
+    // Those that reach past both beginnings and start before both ends.
+    const int64_t begin = std::max(rows.first, kv.begin);
+    const int64_t end = std::min(rows.last() + 1, kv.end);
+    constexpr int64_t kMostDocuments = 8;
+    int64_t documents = 0;
+    const size_t count_at = key->size();
+    key->push_back(0);
+    for (auto document = Find(begin); document != ends.end(); ++document) {
+      const int64_t first = document == ends.begin() ? 0 : *std::prev(document);
+      if (first >= end) break;
+      if (++documents > kMostDocuments) return false;
+      for (int64_t edge : {first, *document}) {
+        key->push_back(std::clamp<int64_t>(edge - rows.first, 0, rows.count));
+        key->push_back(std::clamp<int64_t>(edge - kv.begin, 0, kv.size()));
+      }
+    }
+    (*key)[count_at] = documents;
+    return true;
+  }
 
  private:
   std::vector<int64_t>::const_iterator Find(int64_t q) const {
@@ -248,6 +270,8 @@ class DenseAnalysis final : public Analysis {
       PackBools(Row(q[r]) + kv.begin, kv.size(), out.row(static_cast<int64_t>(r)));
     }
   }
+
+  int64_t DrawWidth() const override { return 65536; }  // Half the speed at 4096.
 
  private:
   const std::byte* Row(int64_t q) const { return array_.data() + q * shape().kv_len; }

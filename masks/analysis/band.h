@@ -38,13 +38,15 @@ inline bool ModestPositions(const Rows& rows) {
 /// Starts a key: 0 for an empty rectangle, 1 for a full one, which then is the whole key (returns
 /// true); otherwise 2.
 inline bool AppendUniform(RectClass known, RectKey* key) {
-  const bool uniform = known == RectClass::kEmpty || known == RectClass::kFull;
+  const bool uniform = IsUniform(known);
   key->push_back(!uniform ? 2 : known == RectClass::kFull ? 1 : 0);
   return uniform;
 }
 
 /// What a band may know besides Lo and Hi: rows outside [first_row, last_row] see nothing.
 struct BandBounds {
+  /// Whether all rows q of [Lo(q), Hi(q)) see the same run as q does.
+  static constexpr bool kRunsAreSquares = false;
   int64_t first_row = std::numeric_limits<int64_t>::min();
   int64_t last_row = std::numeric_limits<int64_t>::max();
 };
@@ -79,6 +81,16 @@ class BandAnalysis final : public Analysis {
     return NoGaps(rows) ? RectClass::kPartial : RectClass::kUnknown;
   }
 
+  bool Repeats(const Rows& rows, KvRange kv, int64_t, int64_t tile_columns) const override {
+    if (IsUniform(Classify(rows, kv))) return true;
+    // One column of tiles, and every row sees the same of it.
+    const auto clamp = [&](int64_t edge) { return std::clamp(edge, kv.begin, kv.end); };
+    const int64_t low = rows.min(), high = rows.max();
+    return kv.size() == tile_columns && low >= bounds_.first_row && high <= bounds_.last_row &&
+           clamp(bounds_.Lo(low)) == clamp(bounds_.Lo(high)) &&
+           clamp(bounds_.Hi(low)) == clamp(bounds_.Hi(high));
+  }
+
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
     if (AppendUniform(Classify(rows, kv), key)) return true;
     return ModestPositions(rows) && bounds_.AppendKey(rows, kv, key);
@@ -93,13 +105,18 @@ class BandAnalysis final : public Analysis {
 
   double RunsPerRow() const override { return 1; }
 
-  void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
+  bool HasIntervals() const override { return true; }
+
+  void ReadIntervals(std::span<const int64_t> q, KvRange kv, int64_t* begins,
+                     int64_t* ends) const override {
+    int64_t lo = 0, hi = 0;
     for (size_t r = 0; r < q.size(); ++r) {
-      uint64_t* row = out.row(static_cast<int64_t>(r));
-      const int64_t begin = std::max(bounds_.Lo(q[r]), kv.begin) - kv.begin;
-      const int64_t end = std::min(bounds_.Hi(q[r]), kv.end) - kv.begin;
-      FillRow(row, kv.size(), false);
-      if (begin < end) SetBits(row, begin, end);
+      if (!Bounds::kRunsAreSquares || q[r] < lo || q[r] >= hi) {
+        lo = bounds_.Lo(q[r]);
+        hi = bounds_.Hi(q[r]);
+      }
+      begins[r] = std::clamp(lo, kv.begin, kv.end) - kv.begin;
+      ends[r] = std::clamp(hi, kv.begin, kv.end) - kv.begin;
     }
   }
 

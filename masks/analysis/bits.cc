@@ -29,6 +29,141 @@ void PackBools(const std::byte* bools, int64_t count, uint64_t* row) {
   for (; i < count; ++i) out[i / 8] = static_cast<uint8_t>(out[i / 8] | (in[i] != 0) << (i % 8));
 }
 
+// The bits below `end` of words whose first bits are at `first`.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V BitsBelow(D d, V end, V first) {
+  const V one = hn::Set(d, 1), last = hn::Set(d, 63);
+  const V bit = hn::Max(hn::Sub(end, first), hn::Zero(d));
+  const V bits = hn::Sub(hn::Shl(one, hn::Min(bit, last)), one);
+  return hn::IfThenElse(hn::Gt(bit, last), hn::Set(d, -1), bits);
+}
+
+// The words [first, last) of a row; as many as there are lanes, or a multiple.
+template <class D>
+HWY_INLINE void DrawInterval(D d, hn::Vec<D> lane_bits, int64_t begin, int64_t end, int64_t first,
+                             int64_t last, uint64_t* row) {
+  const auto from = hn::Set(d, begin), to = hn::Set(d, end);
+  for (int64_t w = first; w < last; w += static_cast<int64_t>(hn::Lanes(d))) {
+    const auto at = hn::Add(lane_bits, hn::Set(d, 64 * w));
+    const auto bits = hn::AndNot(BitsBelow(d, from, at), BitsBelow(d, to, at));
+    hn::StoreU(bits, d, reinterpret_cast<int64_t*>(row) + w);
+  }
+}
+
+void DrawIntervals(const int64_t* begins, const int64_t* ends, int64_t rows, int64_t columns,
+                   BitRows out) {
+  const hn::ScalableTag<int64_t> d;
+  const hn::CappedTag<int64_t, 1> one;
+  const auto lane_bits = hn::ShiftLeft<6>(hn::Iota(d, 0));
+  const int64_t words = WordsFor(columns);
+  const int64_t whole = words - words % static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t r = 0; r < rows; ++r) {
+    uint64_t* row = out.row(r);
+    DrawInterval(d, lane_bits, begins[r], ends[r], 0, whole, row);
+    DrawInterval(one, hn::Zero(one), begins[r], ends[r], whole, words, row);
+  }
+}
+
+HWY_INLINE AnyAll TestOne(BitRows bits, int64_t rows, int64_t count) {
+  const hn::ScalableTag<uint64_t> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t whole = count / 64, in_vectors = whole - whole % lanes;
+  const uint64_t rest = count % 64 != 0 ? (uint64_t{1} << (count % 64)) - 1 : 0;
+  auto any = hn::Zero(d), all = hn::Set(d, ~uint64_t{0});
+  uint64_t any_word = 0, all_word = ~uint64_t{0};
+  for (int64_t r = 0; r < rows; ++r) {
+    const uint64_t* row = bits.row(r);
+    for (int64_t w = 0; w < in_vectors; w += lanes) {
+      const auto words = hn::LoadU(d, row + w);
+      any = hn::Or(any, words);
+      all = hn::And(all, words);
+    }
+    for (int64_t w = in_vectors; w < whole; ++w) {
+      any_word |= row[w];
+      all_word &= row[w];
+    }
+    if (rest != 0) {
+      any_word |= row[whole] & rest;
+      all_word &= row[whole] | ~rest;
+    }
+  }
+  return {any_word != 0 || !hn::AllTrue(d, hn::Eq(any, hn::Zero(d))),
+          all_word == ~uint64_t{0} && hn::AllTrue(d, hn::Eq(all, hn::Set(d, ~uint64_t{0})))};
+}
+
+void TestBits(BitRows bits, int64_t rows, int64_t count, int64_t blocks, AnyAll* found) {
+  for (int64_t i = 0; i < blocks; ++i) {
+    found[i] = TestOne({bits.words + i * WordsFor(count), bits.stride}, rows, count);
+  }
+}
+
+// Swaps the off-diagonal squares of 2 x 2 squares of kWidth x kWidth bits (Hacker's Delight, 7-3).
+template <int kWidth, class V>
+HWY_INLINE void SwapSquares(V& upper, V& lower, V mask) {
+  const V swap = hn::And(hn::Xor(hn::ShiftRight<kWidth>(upper), lower), mask);
+  upper = hn::Xor(upper, hn::ShiftLeft<kWidth>(swap));
+  lower = hn::Xor(lower, swap);
+}
+
+// Three of the six steps that transpose 64 x 64 bits, among eight rows that lie `kStep` apart.
+template <int kStep, class D>
+HWY_INLINE void SwapEight(D d, uint64_t* rows) {
+  constexpr uint64_t kMasks[] = {0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F,
+                                 0x00FF00FF00FF00FF, 0x0000FFFF0000FFFF, 0x00000000FFFFFFFF};
+  constexpr int kFirst = kStep == 8 ? 3 : 0;
+  const size_t lanes = hn::Lanes(d);
+  const auto small = hn::Set(d, kMasks[kFirst]), middle = hn::Set(d, kMasks[kFirst + 1]),
+             large = hn::Set(d, kMasks[kFirst + 2]);
+  const auto at = [&](int i) { return rows + static_cast<size_t>(i * kStep) * lanes; };
+  auto r0 = hn::Load(d, at(0)), r1 = hn::Load(d, at(1)), r2 = hn::Load(d, at(2)),
+       r3 = hn::Load(d, at(3)), r4 = hn::Load(d, at(4)), r5 = hn::Load(d, at(5)),
+       r6 = hn::Load(d, at(6)), r7 = hn::Load(d, at(7));
+  SwapSquares<4 * kStep>(r0, r4, large);
+  SwapSquares<4 * kStep>(r1, r5, large);
+  SwapSquares<4 * kStep>(r2, r6, large);
+  SwapSquares<4 * kStep>(r3, r7, large);
+  SwapSquares<2 * kStep>(r0, r2, middle);
+  SwapSquares<2 * kStep>(r1, r3, middle);
+  SwapSquares<2 * kStep>(r4, r6, middle);
+  SwapSquares<2 * kStep>(r5, r7, middle);
+  SwapSquares<kStep>(r0, r1, small);
+  SwapSquares<kStep>(r2, r3, small);
+  SwapSquares<kStep>(r4, r5, small);
+  SwapSquares<kStep>(r6, r7, small);
+  hn::Store(r0, d, at(0)), hn::Store(r1, d, at(1)), hn::Store(r2, d, at(2)),
+      hn::Store(r3, d, at(3)), hn::Store(r4, d, at(4)), hn::Store(r5, d, at(5)),
+      hn::Store(r6, d, at(6)), hn::Store(r7, d, at(7));
+}
+
+// Transposes squares of 64 x 64 bits, one in each lane.
+void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out) {
+  const hn::ScalableTag<uint64_t> d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  HWY_ALIGN uint64_t squares[64 * HWY_MAX_BYTES / sizeof(uint64_t)];
+  for (int64_t r0 = 0; r0 < rows; r0 += 64) {
+    const int64_t height = std::min<int64_t>(64, rows - r0);
+    for (int64_t w0 = 0; w0 * 64 < columns; w0 += lanes) {
+      const int64_t words = std::min(lanes, WordsFor(columns) - w0);
+      if (height < 64 || words < lanes) std::fill_n(squares, 64 * lanes, 0);
+      for (int64_t r = 0; r < height; ++r) {
+        const uint64_t* from = in.row(r0 + r) + w0;
+        if (words == lanes) {
+          hn::Store(hn::LoadU(d, from), d, squares + r * lanes);
+        } else {
+          std::copy_n(from, words, squares + r * lanes);
+        }
+      }
+      for (int i = 0; i < 8; ++i) SwapEight<8>(d, squares + i * lanes);
+      for (int i = 0; i < 8; ++i) SwapEight<1>(d, squares + 8 * i * lanes);
+      for (int64_t w = 0; w < words; ++w) {
+        const int64_t c0 = (w0 + w) * 64;
+        const int64_t width = std::min<int64_t>(64, columns - c0);
+        for (int64_t c = 0; c < width; ++c) out.row(c0 + c)[r0 / 64] = squares[c * lanes + w];
+      }
+    }
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace splashmask
 HWY_AFTER_NAMESPACE();
@@ -37,9 +172,21 @@ HWY_AFTER_NAMESPACE();
 namespace splashmask {
 
 HWY_EXPORT(PackBools);
+HWY_EXPORT(DrawIntervals);
+HWY_EXPORT(TransposeBits);
+HWY_EXPORT(TestBits);
 
 void PackBools(const std::byte* bools, int64_t count, uint64_t* row) {
   HWY_DYNAMIC_DISPATCH(PackBools)(bools, count, row);
+}
+
+void DrawIntervals(const int64_t* begins, const int64_t* ends, int64_t rows, int64_t columns,
+                   BitRows out) {
+  HWY_DYNAMIC_DISPATCH(DrawIntervals)(begins, ends, rows, columns, out);
+}
+
+void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out) {
+  HWY_DYNAMIC_DISPATCH(TransposeBits)(in, rows, columns, out);
 }
 
 void SetBits(uint64_t* row, int64_t begin, int64_t end) {
@@ -106,52 +253,13 @@ void FlipBits(uint64_t* row, int64_t count) {
 }
 
 AnyAll TestBits(BitRows bits, int64_t rows, int64_t count) {
-  const int64_t whole = count / 64;
-  const uint64_t rest = count % 64 != 0 ? (uint64_t{1} << (count % 64)) - 1 : 0;
-  uint64_t any = 0, all = ~uint64_t{0};
-  for (int64_t r = 0; r < rows; ++r) {
-    const uint64_t* row = bits.row(r);
-    for (int64_t w = 0; w < whole; ++w) {
-      any |= row[w];
-      all &= row[w];
-    }
-    if (rest != 0) {
-      any |= row[whole] & rest;
-      all &= row[whole] | ~rest;
-    }
-    if (any != 0 && all != ~uint64_t{0}) break;  // Settled: it is partial.
-  }
-  return {any != 0, all == ~uint64_t{0}};
+  AnyAll found;
+  TestBits(bits, rows, count, 1, &found);
+  return found;
 }
 
-namespace {
-
-// Transposes 64 x 64 bits in place: swaps ever smaller off-diagonal squares (Hacker's Delight, 7-3,
-// widened to 64 bits).
-void Transpose64(uint64_t (&a)[64]) {
-  uint64_t mask = 0x00000000FFFFFFFF;
-  for (int j = 32; j != 0; j >>= 1, mask ^= mask << j) {
-    for (int k = 0; k < 64; k = ((k | j) + 1) & ~j) {
-      const uint64_t swap = ((a[k] >> j) ^ a[k | j]) & mask;
-      a[k] ^= swap << j;
-      a[k | j] ^= swap;
-    }
-  }
-}
-
-}  // namespace
-
-void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out) {
-  for (int64_t r0 = 0; r0 < rows; r0 += 64) {
-    const int64_t height = std::min<int64_t>(64, rows - r0);
-    for (int64_t c0 = 0; c0 < columns; c0 += 64) {
-      uint64_t tile[64] = {};
-      for (int64_t r = 0; r < height; ++r) tile[r] = in.row(r0 + r)[c0 / 64];
-      Transpose64(tile);
-      const int64_t width = std::min<int64_t>(64, columns - c0);
-      for (int64_t c = 0; c < width; ++c) out.row(c0 + c)[r0 / 64] = tile[c];
-    }
-  }
+void TestBits(BitRows bits, int64_t rows, int64_t count, int64_t blocks, AnyAll* found) {
+  HWY_DYNAMIC_DISPATCH(TestBits)(bits, rows, count, blocks, found);
 }
 
 void StorePacked(BitRows in, int64_t rows, int64_t columns, std::byte* out) {

@@ -24,6 +24,11 @@ void SetBits(uint64_t* row, int64_t begin, int64_t end);
 /// Clears or fills `count` bits from bit 0; bits past them in the last word become 0.
 void FillRow(uint64_t* row, int64_t count, bool value);
 
+/// Sets the bits [begins[r], ends[r]) of each row, none where there are none, and clears the
+/// others; 0 <= begins[r], ends[r] <= columns. Bits past `columns` in the last word become 0.
+void DrawIntervals(const int64_t* begins, const int64_t* ends, int64_t rows, int64_t columns,
+                   BitRows out);
+
 /// row[w] = a[w] op row[w] and so on, for `words` words.
 void AndWords(uint64_t* row, const uint64_t* other, int64_t words);
 void OrWords(uint64_t* row, const uint64_t* other, int64_t words);
@@ -44,6 +49,8 @@ struct AnyAll {
   bool all = true;
 };
 AnyAll TestBits(BitRows bits, int64_t rows, int64_t count);
+/// The same of `blocks` that lie side by side, WordsFor(count) words apart.
+void TestBits(BitRows bits, int64_t rows, int64_t count, int64_t blocks, AnyAll* found);
 
 /// Bit c = (bools[c] != 0) for `count` bools; bits past them in the last word become 0. SIMD, with
 /// run-time dispatch.

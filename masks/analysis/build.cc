@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <variant>
 
 #include "splashmask/masks/analysis/analysis.h"
@@ -27,6 +28,17 @@ std::unique_ptr<const Analysis> Analyze(const Mask& mask, KvRange domain) {
 }
 
 void Analysis::Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const {
+  if (HasIntervals()) {
+    constexpr size_t kRows = 64;  // At a time.
+    int64_t begins[kRows], ends[kRows];
+    for (size_t first = 0; first < q.size(); first += kRows) {
+      const auto rows = q.subspan(first, std::min(kRows, q.size() - first));
+      ReadIntervals(rows, kv, begins, ends);
+      DrawIntervals(begins, ends, std::ssize(rows), kv.size(),
+                    {out.row(static_cast<int64_t>(first)), out.stride});
+    }
+    return;
+  }
   Runs runs;
   for (size_t r = 0; r < q.size(); ++r) {
     uint64_t* row = out.row(static_cast<int64_t>(r));

@@ -49,6 +49,32 @@ RectClass Combine(node::Op op, RectClass a, RectClass b) {
   return RectClass::kUnknown;
 }
 
+bool Holds(node::Op op, bool a, bool b) {
+  switch (op) {
+    case node::Op::kAnd:
+      return a && b;
+    case node::Op::kSub:
+      return a && !b;
+    case node::Op::kOr:
+      return a || b;
+    case node::Op::kXor:
+      return a != b;
+  }
+  return false;
+}
+
+bool AreNeighbours(std::span<const int64_t> q) {
+  for (size_t r = 1; r < q.size(); ++r) {
+    if (q[r - 1] == INT64_MAX || q[r] != q[r - 1] + 1) return false;
+  }
+  return true;
+}
+
+void DrawNot(const Analysis& mask, std::span<const int64_t> q, KvRange kv, BitRows out) {
+  mask.Draw(q, kv, out);
+  for (int64_t r = 0; r < std::ssize(q); ++r) FlipBits(out.row(r), kv.size());
+}
+
 class NotAnalysis final : public Analysis {
  public:
   NotAnalysis(const Mask& mask, KvRange domain)
@@ -56,6 +82,10 @@ class NotAnalysis final : public Analysis {
 
   RectClass Classify(const Rows& rows, KvRange kv) const override {
     return Negate(child_->Classify(rows, kv));
+  }
+  bool Repeats(const Rows& rows, KvRange kv, int64_t tile_rows,
+               int64_t tile_columns) const override {
+    return child_->Repeats(rows, kv, tile_rows, tile_columns);
   }
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
     return child_->AppendKey(rows, kv, key);
@@ -67,9 +97,9 @@ class NotAnalysis final : public Analysis {
   }
   double RunsPerRow() const override { return child_->RunsPerRow() + 1; }
   void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
-    child_->Draw(q, kv, out);
-    for (size_t r = 0; r < q.size(); ++r) FlipBits(out.row(static_cast<int64_t>(r)), kv.size());
+    DrawNot(*child_, q, kv, out);
   }
+  int64_t DrawWidth() const override { return child_->DrawWidth(); }
   bool Scattered(int64_t begin, int64_t end) const override {
     return child_->Scattered(begin, end);
   }
@@ -90,6 +120,13 @@ class BinaryAnalysis final : public Analysis {
     const RectClass left = left_->Classify(rows, kv);
     if (Decides(left)) return Combine(op_, left, RectClass::kUnknown);
     return Combine(op_, left, right_->Classify(rows, kv));
+  }
+
+  bool Repeats(const Rows& rows, KvRange kv, int64_t tile_rows,
+               int64_t tile_columns) const override {
+    return (left_->Repeats(rows, kv, tile_rows, tile_columns) &&
+            right_->Repeats(rows, kv, tile_rows, tile_columns)) ||
+           IsUniform(Classify(rows, kv));
   }
 
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
@@ -121,7 +158,28 @@ class BinaryAnalysis final : public Analysis {
 
   double RunsPerRow() const override { return left_->RunsPerRow() + right_->RunsPerRow(); }
 
+  bool HasIntervals() const override {
+    return op_ == node::Op::kAnd && left_->HasIntervals() && right_->HasIntervals();
+  }
+
+  void ReadIntervals(std::span<const int64_t> q, KvRange kv, int64_t* begins,
+                     int64_t* ends) const override {
+    constexpr size_t kRows = 64;  // At a time.
+    int64_t other_begins[kRows], other_ends[kRows];
+    left_->ReadIntervals(q, kv, begins, ends);
+    for (size_t first = 0; first < q.size(); first += kRows) {
+      const auto rows = q.subspan(first, std::min(kRows, q.size() - first));
+      right_->ReadIntervals(rows, kv, other_begins, other_ends);
+      for (size_t r = 0; r < rows.size(); ++r) {
+        begins[first + r] = std::max(begins[first + r], other_begins[r]);
+        ends[first + r] = std::min(ends[first + r], other_ends[r]);
+      }
+    }
+  }
+
   void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
+    if (HasIntervals()) return Analysis::Draw(q, kv, out);
+    if (AreNeighbours(q) && DrawUniform(q, kv, out)) return;
     const int64_t words = WordsFor(kv.size());
     left_->Draw(q, kv, out);
     const auto scratch = std::make_unique_for_overwrite<uint64_t[]>(q.size() * words);
@@ -145,6 +203,8 @@ class BinaryAnalysis final : public Analysis {
     }
   }
 
+  int64_t DrawWidth() const override { return std::max(left_->DrawWidth(), right_->DrawWidth()); }
+
   bool Scattered(int64_t begin, int64_t end) const override {
     return left_->Scattered(begin, end) || right_->Scattered(begin, end);
   }
@@ -154,6 +214,30 @@ class BinaryAnalysis final : public Analysis {
   bool Decides(RectClass left) const {
     return op_ == node::Op::kOr ? left == RectClass::kFull
                                 : op_ != node::Op::kXor && left == RectClass::kEmpty;
+  }
+
+  // Draws a rectangle of which one side or both are empty or full.
+  bool DrawUniform(std::span<const int64_t> q, KvRange kv, BitRows out) const {
+    const Rows rows{q.front(), std::ssize(q), 1};
+    const RectClass left = left_->Classify(rows, kv), right = right_->Classify(rows, kv);
+    const RectClass both = Combine(op_, left, right);
+    if (IsUniform(both)) {
+      for (int64_t r = 0; r < rows.count; ++r) {
+        FillRow(out.row(r), kv.size(), both == RectClass::kFull);
+      }
+      return true;
+    }
+    if (!IsUniform(left) && !IsUniform(right)) return false;
+    // The result is what the other side says, or its negation.
+    const Analysis& other = IsUniform(left) ? *right_ : *left_;
+    const bool negated = IsUniform(left) ? Holds(op_, left == RectClass::kFull, false)
+                                         : Holds(op_, false, right == RectClass::kFull);
+    if (negated) {
+      DrawNot(other, q, kv, out);
+    } else {
+      other.Draw(q, kv, out);
+    }
+    return true;
   }
 
   node::Op op_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,8 +19,7 @@ class PositionSegments {
   /// More segments than this in one range of indices are not looked at one by one.
   static constexpr int64_t kMost = 16;
 
-  explicit PositionSegments(std::vector<int64_t> positions)
-      : positions_(std::move(positions)), bounds_(positions_) {
+  explicit PositionSegments(std::vector<int64_t> positions) : positions_(std::move(positions)) {
     const auto count = static_cast<int64_t>(positions_.size());
     segment_of_.reserve(positions_.size());
     for (int64_t i = 0; i < count; ++i) {
@@ -31,6 +31,12 @@ class PositionSegments {
       segment_of_.push_back(static_cast<int32_t>(segments_.size() - 1));
     }
     segments_.push_back({count, 1});
+
+    std::vector<RangeMinMax::MinMax> bounds;
+    for (size_t segment = 0; segment + 1 < segments_.size(); ++segment) {
+      bounds.push_back(BoundsOf(Part(segments_[segment].begin, count - 1)));
+    }
+    bounds_.emplace(bounds);
   }
 
   int64_t operator[](int64_t index) const { return positions_[index]; }
@@ -51,7 +57,12 @@ class PositionSegments {
 
   /// The least and the greatest position of the indices first to last, both included.
   RangeMinMax::MinMax Bounds(int64_t first, int64_t last) const {
-    return bounds_.Query(first, last);
+    RangeMinMax::MinMax bounds = BoundsOf(Part(first, last));
+    const int32_t begin = segment_of_[first], end = segment_of_[last];
+    if (begin == end) return bounds;
+    bounds.Add(bounds_->Query(begin + 1, end - 1));
+    bounds.Add(BoundsOf(Part(segments_[end].begin, last)));
+    return bounds;
   }
 
   /// Steps are taken between modest positions alone, so that no sum of them overflows.
@@ -64,6 +75,8 @@ class PositionSegments {
     int64_t step;
   };
 
+  static RangeMinMax::MinMax BoundsOf(const Rows& part) { return {part.min(), part.max()}; }
+
   // Whether index `i` goes on with the step of the last segment, or gives a new segment its step.
   bool Continues(int64_t i) const {
     if (!IsModest(positions_[i]) || !IsModest(positions_[i - 1])) return false;
@@ -72,9 +85,9 @@ class PositionSegments {
   }
 
   std::vector<int64_t> positions_;
-  RangeMinMax bounds_;
   std::vector<Segment> segments_;
   std::vector<int32_t> segment_of_;
+  std::optional<RangeMinMax> bounds_;  // Of each segment.
 };
 
 /// The class of a rectangle from those of its parts.

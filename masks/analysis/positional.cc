@@ -106,6 +106,10 @@ class QRangeAnalysis final : public Analysis {
     return hit || NoGaps(rows) ? RectClass::kPartial : RectClass::kUnknown;
   }
 
+  bool Repeats(const Rows& rows, KvRange kv, int64_t tile_rows, int64_t) const override {
+    return rows.count == tile_rows || IsUniform(Classify(rows, kv));
+  }
+
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
     if (AppendUniform(Classify(rows, kv), key)) return true;
     if (!ModestPositions(rows)) return false;
@@ -124,6 +128,16 @@ class QRangeAnalysis final : public Analysis {
   }
 
   double RunsPerRow() const override { return 1; }
+
+  bool HasIntervals() const override { return true; }
+
+  void ReadIntervals(std::span<const int64_t> q, KvRange kv, int64_t* begins,
+                     int64_t* ends) const override {
+    for (size_t r = 0; r < q.size(); ++r) {
+      begins[r] = 0;
+      ends[r] = Sees(q[r]) ? kv.size() : 0;
+    }
+  }
 
  private:
   bool Sees(int64_t q) const { return begin_ <= q && q < end_; }
@@ -154,6 +168,13 @@ class StrideAnalysis final : public Analysis {
       return rows.count - 1 >= step_ - first ? RectClass::kPartial : RectClass::kEmpty;
     }
     return RectClass::kUnknown;
+  }
+
+  bool Repeats(const Rows& rows, KvRange kv, int64_t tile_rows,
+               int64_t tile_columns) const override {
+    const bool down = rows.count == tile_rows || Wide{tile_rows} * rows.step % step_ == 0;
+    const bool right = kv.size() == tile_columns || tile_columns % step_ == 0;
+    return (down && right) || IsUniform(Classify(rows, kv));
   }
 
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {

@@ -24,20 +24,23 @@ class RangeMinMax {
     }
   };
 
+  /// Of ranges instead of values.
+  explicit RangeMinMax(const std::vector<MinMax>& ranges)
+      : size_(static_cast<int64_t>(ranges.size())), tree_(2 * ranges.size()) {
+    std::copy(ranges.begin(), ranges.end(), tree_.begin() + size_);
+    Build();
+  }
+
   /// Values equal to `skip` count for nothing.
-  explicit RangeMinMax(const std::vector<int64_t>& values,
-                       std::optional<int64_t> skip = std::nullopt)
+  RangeMinMax(const std::vector<int64_t>& values, std::optional<int64_t> skip)
       : size_(static_cast<int64_t>(values.size())), tree_(2 * values.size()) {
     for (int64_t i = 0; i < size_; ++i) {
       if (values[i] != skip) tree_[size_ + i] = {values[i], values[i]};
     }
-    for (int64_t i = size_ - 1; i > 0; --i) {
-      tree_[i] = tree_[2 * i];
-      tree_[i].Add(tree_[2 * i + 1]);
-    }
+    Build();
   }
 
-  /// Over the indices first to last, both included.
+  /// Over the indices first to last, both included; nothing where last < first.
   MinMax Query(int64_t first, int64_t last) const {
     MinMax result;
     for (int64_t i = first + size_, j = last + size_ + 1; i < j; i /= 2, j /= 2) {
@@ -48,6 +51,13 @@ class RangeMinMax {
   }
 
  private:
+  void Build() {
+    for (int64_t i = size_ - 1; i > 0; --i) {
+      tree_[i] = tree_[2 * i];
+      tree_[i].Add(tree_[2 * i + 1]);
+    }
+  }
+
   int64_t size_;
   std::vector<MinMax> tree_;  // A segment tree: node i has the children 2i and 2i + 1.
 };

@@ -30,6 +30,13 @@ class QOrderAnalysis final : public Analysis {
     return joined.get();
   }
 
+  bool Repeats(const Rows& rows, KvRange kv, int64_t tile_rows,
+               int64_t tile_columns) const override {
+    const bool one_part = IsShort(rows) && positions_.CountIn(rows.min(), rows.max()) == 1;
+    if (!one_part) return IsUniform(Classify(rows, kv));
+    return child_->Repeats(positions_.Part(rows.first, rows.last()), kv, tile_rows, tile_columns);
+  }
+
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
     if (!IsShort(rows)) return AppendUniform(Classify(rows, kv), key);
     key->push_back(positions_.CountIn(rows.first, rows.last()));
@@ -55,6 +62,8 @@ class QOrderAnalysis final : public Analysis {
                    [this](int64_t row) { return positions_[row]; });
     child_->Draw(mapped, kv, out);
   }
+
+  int64_t DrawWidth() const override { return child_->DrawWidth(); }
 
   bool Scattered(int64_t begin, int64_t end) const override {
     return positions_.CountIn(begin, end - 1) > PositionSegments::kMost;

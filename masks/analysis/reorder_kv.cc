@@ -53,6 +53,15 @@ class KvOrderAnalysis final : public Analysis {
     return joined.get();
   }
 
+  bool Repeats(const Rows& rows, KvRange kv, int64_t tile_rows,
+               int64_t tile_columns) const override {
+    if (positions_.CountIn(kv.begin, kv.end - 1) == 1) {
+      const Part part = positions_.Part(kv.begin, kv.end - 1);
+      if (IsContiguous(part)) return child_->Repeats(rows, SpanOf(part), tile_rows, tile_columns);
+    }
+    return IsUniform(Classify(rows, kv));
+  }
+
   bool AppendKey(const Rows& rows, KvRange kv, RectKey* key) const override {
     if (AppendUniform(Classify(rows, kv), key)) return true;
     if (!IsShort(kv)) return false;
@@ -149,6 +158,11 @@ class KvOrderAnalysis final : public Analysis {
 
   void DrawPart(std::span<const int64_t> q, const Part& part, int64_t at, BitRows out) const {
     if (!IsContiguous(part)) {
+      constexpr int64_t kCellsPerRun = 64;
+      if (child_->RunsPerRow() * kCellsPerRun <= static_cast<double>(SpanOf(part).size())) {
+        DrawRuns(q, part, at, out);
+        return;
+      }
       DrawCells(
           q, part.count, [&](int64_t i) { return part.first + i * part.step; }, at, out);
       return;
@@ -160,6 +174,17 @@ class KvOrderAnalysis final : public Analysis {
     for (int64_t r = 0; r < std::ssize(q); ++r) {
       if (part.step < 0) ReverseBits(drawn.row(r), part.count);
       OrShifted(drawn.row(r), part.count, at, out.row(r));
+    }
+  }
+
+  void DrawRuns(std::span<const int64_t> q, const Part& part, int64_t at, BitRows out) const {
+    Runs inner, columns;
+    for (int64_t r = 0; r < std::ssize(q); ++r) {
+      child_->ReadRuns(q[static_cast<size_t>(r)], SpanOf(part), &inner);
+      columns.clear();
+      if (part.step < 0) std::reverse(inner.begin(), inner.end());
+      for (const Run& run : inner) AppendColumns(run, at, part, &columns);
+      for (const Run& run : columns) SetBits(out.row(r), run.begin, run.end);
     }
   }
 

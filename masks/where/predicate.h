@@ -38,6 +38,9 @@ enum class PredicateOp : uint8_t {
   kOr
 };
 
+/// How a binary operation is written between its operands, such as "//".
+std::string_view SymbolOf(PredicateOp op);
+
 constexpr bool IsCondition(PredicateOp op) { return op >= PredicateOp::kEqual; }
 constexpr bool IsComparison(PredicateOp op) {
   return op >= PredicateOp::kEqual && op <= PredicateOp::kGreaterEqual;

@@ -10,34 +10,7 @@
 
 namespace splashmask {
 
-namespace {
-
-// Python's, loosest first.
-enum class Binding : uint8_t { kOr, kAnd, kNot, kCompare, kSum, kProduct, kSign, kAtom };
-
-Binding BindingOf(const PredicateNode& node) {
-  switch (node.op) {
-    case PredicateOp::kOr:
-      return Binding::kOr;
-    case PredicateOp::kAnd:
-      return node.is_chain ? Binding::kCompare : Binding::kAnd;
-    case PredicateOp::kNot:
-      return Binding::kNot;
-    case PredicateOp::kAdd:
-    case PredicateOp::kSubtract:
-      return Binding::kSum;
-    case PredicateOp::kMultiply:
-    case PredicateOp::kFloorDivide:
-    case PredicateOp::kModulo:
-      return Binding::kProduct;
-    case PredicateOp::kNegate:
-      return Binding::kSign;
-    default:
-      return IsComparison(node.op) ? Binding::kCompare : Binding::kAtom;
-  }
-}
-
-std::string_view Symbol(PredicateOp op) {
+std::string_view SymbolOf(PredicateOp op) {
   switch (op) {
     case PredicateOp::kAdd:
       return "+";
@@ -65,6 +38,33 @@ std::string_view Symbol(PredicateOp op) {
       return "and";
     default:
       return "or";
+  }
+}
+
+namespace {
+
+// Python's, loosest first.
+enum class Binding : uint8_t { kOr, kAnd, kNot, kCompare, kSum, kProduct, kSign, kAtom };
+
+Binding BindingOf(const PredicateNode& node) {
+  switch (node.op) {
+    case PredicateOp::kOr:
+      return Binding::kOr;
+    case PredicateOp::kAnd:
+      return node.is_chain ? Binding::kCompare : Binding::kAnd;
+    case PredicateOp::kNot:
+      return Binding::kNot;
+    case PredicateOp::kAdd:
+    case PredicateOp::kSubtract:
+      return Binding::kSum;
+    case PredicateOp::kMultiply:
+    case PredicateOp::kFloorDivide:
+    case PredicateOp::kModulo:
+      return Binding::kProduct;
+    case PredicateOp::kNegate:
+      return Binding::kSign;
+    default:
+      return IsComparison(node.op) ? Binding::kCompare : Binding::kAtom;
   }
 }
 
@@ -140,14 +140,14 @@ class PredicatePrinter {
     if (node.is_chain) {
       Print(node.left);
       const PredicateNode& next = nodes_[node.right];
-      out_ += fmt::format(" {} ", Symbol(next.op));
+      out_ += fmt::format(" {} ", SymbolOf(next.op));
       PrintAbove(next.right, Binding::kSum);
       return;
     }
     const Binding level = BindingOf(node);
     const auto above = static_cast<Binding>(static_cast<int>(level) + 1);
     PrintAbove(node.left, IsComparison(node.op) ? above : level);
-    out_ += fmt::format(" {} ", Symbol(node.op));
+    out_ += fmt::format(" {} ", SymbolOf(node.op));
     PrintAbove(node.right, above);
   }
 

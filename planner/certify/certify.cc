@@ -12,11 +12,13 @@
 #include <vector>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/masks/simplify.h"
 #include "splashmask/planner/certify/block_truth.h"
 #include "splashmask/planner/certify/cells.h"
 #include "splashmask/planner/certify/heads.h"
 #include "splashmask/planner/certify/kernel_mask.h"
 #include "splashmask/planner/certify/pass_check.h"
+#include "splashmask/planner/certify/simplify_check.h"
 #include "splashmask/planner/certify/stored_blocks.h"
 #include "splashmask/planner/certify/tokamax_check.h"
 #include "splashmask/planner/memory.h"
@@ -49,39 +51,53 @@ struct Job {
   Pass pass;
   bool is_tokamax;
   BlockShape block;
+  bool simplify;
 };
 
 std::vector<Job> FindJobs(const Plan& plan) {
   std::vector<Job> jobs;
   for (Pass pass : kAllPasses) {
-    if (plan.pass(pass)) jobs.push_back({pass, false, plan.pass(pass)->block});
+    if (!plan.pass(pass)) continue;
+    jobs.push_back({pass, false, plan.pass(pass)->block, plan.options.simplify});
   }
   for (Pass pass : kTokamaxPasses) {
-    if (plan.tokamax_pass(pass))
-      jobs.push_back({pass, true, plan.tokamax_pass(pass)->options.block});
+    if (!plan.tokamax_pass(pass)) continue;
+    const TokamaxPassOptions& options = plan.tokamax_pass(pass)->options;
+    jobs.push_back({pass, true, options.block, options.simplify});
   }
   return jobs;
 }
 
-bool NeedsStoredBlocks(const Job& job, const Plan& plan, const HeadEntries& heads) {
-  return !ComputedByKernel(heads, job.is_tokamax ? plan.tokamax_pass(job.pass)->options.simplify
-                                                 : plan.options.simplify);
-}
-
 Certificate CertifyPlan(const Plan& plan, const Progress& progress) {
-  const HeadEntries heads = FindHeadEntries(plan.mask, plan.options.head_shards);
-  const std::vector<CellProgram> programs(heads.masks.begin(), heads.masks.end());
   const Shape shape = plan.mask.shape();
   const std::vector<Job> jobs = FindJobs(plan);
+  const auto simplified = std::ranges::find_if(jobs, &Job::simplify);
+  const bool simplifies = simplified != jobs.end();
+
+  // Tables of simplified masks group heads by these. Cells are those of the masks as they were
+  // written: of one head of each group, and the groups are proven to have but one truth.
+  const MultiHeadMask simple = simplifies ? Simplify(plan.mask) : plan.mask;
+  const HeadEntries plain_heads = FindHeadEntries(plan.mask, plan.options.head_shards);
+  const HeadEntries simple_heads = FindHeadEntries(simple, plan.options.head_shards);
+  const SimplifyCheck simplify_check(plan.mask, simple);
+  const auto heads_of = [&](const Job& job) -> const HeadEntries& {
+    return job.simplify ? simple_heads : plain_heads;
+  };
+  // Where jobs differ in this, some are tokamax's, and there is one mask.
+  const HeadEntries& heads = simplifies ? simple_heads : plain_heads;
+  std::vector<CellProgram> programs;
+  for (const int64_t head : heads.first_head) {
+    programs.emplace_back(plan.mask.masks()[static_cast<size_t>(head)]);
+  }
 
   // Passes of one block shape share the evaluation of cells, and the second reading, of partial
   // blocks, where any of them stores some.
   std::map<std::pair<int64_t, int64_t>, int> readings;
   for (const Job& job : jobs) {
     int& times = readings[{job.block.q, job.block.kv}];
-    times = std::max(times, NeedsStoredBlocks(job, plan, heads) ? 2 : 1);
+    times = std::max(times, ComputedByKernel(heads_of(job), job.simplify) ? 1 : 2);
   }
-  int64_t rows = 0;
+  int64_t rows = simplify_check.CountRows();
   for (const auto& [block, times] : readings) {
     rows += shape.q_len / block.first * std::ssize(programs) * times;
   }
@@ -93,6 +109,13 @@ Certificate CertifyPlan(const Plan& plan, const Progress& progress) {
 
   Certificate certificate;
   RowProgress row_progress(progress, rows);
+  certificate.cells = simplify_check.CountCells();
+  certificate.mismatch = simplify_check.Run(row_progress);
+  if (certificate.mismatch) {
+    certificate.mismatch->pass = simplified->pass;
+    certificate.mismatch->is_tokamax = simplified->is_tokamax;
+    return certificate;
+  }
   std::map<std::pair<int64_t, int64_t>, ProvenGrid> grids;
   for (const auto& [sizes, times] : readings) {
     const BlockShape block{sizes.first, sizes.second};
@@ -120,9 +143,10 @@ Certificate CertifyPlan(const Plan& plan, const Progress& progress) {
   for (const Job& job : jobs) {
     ProvenGrid& grid = grids.at({job.block.q, job.block.kv});
     const bool is_right =
-        job.is_tokamax ? prove(job, TokamaxCheck(*plan.tokamax_pass(job.pass),
-                                                 job.pass == Pass::kDkv, heads, grid, row_progress))
-                       : prove(job, PassCheck(plan, job.pass, heads, grid, row_progress));
+        job.is_tokamax
+            ? prove(job, TokamaxCheck(*plan.tokamax_pass(job.pass), job.pass == Pass::kDkv,
+                                      heads_of(job), grid, row_progress))
+            : prove(job, PassCheck(plan, job.pass, heads_of(job), grid, row_progress));
     if (!is_right) break;
   }
   progress.Report(1);

@@ -17,11 +17,13 @@ namespace splashmask {
 /// tokamax/fwd, tokamax/dkv; in each, mask_function, q_sequence, is_dynamic_mask, block_mask,
 /// data_next (of tokamax active_rows, active_cols, num_active_blocks), partial_mask_blocks,
 /// mask_next; in each of those first presence, dtype and shape, then elements in C order (stored
-/// blocks by the first place of the mask that has each).
+/// blocks by the first place of the mask that has each). Where passes are of simplified masks,
+/// "simplify" comes before them all: a cell in which a head's simplified mask, on which which heads
+/// share tables and what the kernel computes depend, differs from its mask.
 struct Mismatch {
   Pass pass = Pass::kFwd;
   bool is_tokamax = false;  ///< The pass is one of tokamax's dialect.
-  std::string table;        ///< One of the names above.
+  std::string table;        ///< One of the names above, or "simplify".
   /// Where in that table; empty when the whole table is wrong (absent, or another dtype or shape).
   /// A column beyond those of a partial block is a pad bit.
   std::vector<int64_t> index;
@@ -48,6 +50,7 @@ struct Certificate {
   std::optional<Mismatch> mismatch;  ///< nullopt: every entry of every table is right.
   std::vector<EmptyLines> empty;     ///< One for each distinct mask that has any; needs a pass.
   /// Cells of all distinct masks, once for each block shape; partial blocks are read once more.
+  /// Those of a mask that simplifying changes once more, too.
   int64_t cells = 0;
   int64_t entries = 0;  ///< Elements of tables and of q_sequence compared.
 };

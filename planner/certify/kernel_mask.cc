@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "splashmask/masks/node.h"
+#include "splashmask/masks/where/fits_kernel.h"
 #include "splashmask/planner/certify/describe.h"
 
 namespace splashmask::certify {
@@ -37,21 +38,22 @@ bool ReadsMore(const Mask& mask) {
     return ReadsMore(pair->left) || ReadsMore(pair->right);
   }
   return mask.node().indexes_q || std::holds_alternative<node::Documents>(expr) ||
-         std::holds_alternative<node::Where>(expr) || std::holds_alternative<node::Custom>(expr) ||
-         std::holds_alternative<node::Reorder>(expr);
+         std::holds_alternative<node::Custom>(expr) || std::holds_alternative<node::Reorder>(expr);
 }
 
 }  // namespace
 
 std::optional<Mask> ComputedByKernel(const HeadEntries& heads, bool simplify) {
   if (heads.masks.size() != 1) return std::nullopt;
-  const Mask& leaf = WithoutReorder(heads.masks.front());
+  const Mask& mask = heads.masks.front();
+  const Mask& leaf = WithoutReorder(mask);
+  const auto fits = [&] { return PredicatesFitKernel(leaf, QPositions(mask)); };
   const auto* custom = std::get_if<node::Custom>(&leaf.node().expr);
   const bool computable = (custom != nullptr && custom->function->computable()) ||
                           std::holds_alternative<node::Causal>(leaf.node().expr) ||
                           std::holds_alternative<node::Local>(leaf.node().expr) ||
                           std::holds_alternative<node::ChunkedCausal>(leaf.node().expr) ||
-                          (simplify && !ReadsMore(leaf));
+                          (simplify && !ReadsMore(leaf) && fits());
   return computable ? std::optional(leaf) : std::nullopt;
 }
 

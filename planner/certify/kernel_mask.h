@@ -14,7 +14,7 @@ namespace splashmask::certify {
 
 /// The mask function that the kernel computes by itself when every head has this one mask: causal,
 /// local or chunked causal, bare or with reordered q positions; with `simplify` every composition
-/// of positions.
+/// of positions. Then the heads are those of simplified masks.
 std::optional<Mask> ComputedByKernel(const HeadEntries& heads, bool simplify);
 
 /// The first mismatch of a pass's mask_function; its pass is left to the caller.

@@ -22,30 +22,25 @@ namespace splashmask {
 /// Reads one block row from left to right, in pieces.
 class RowReader {
  public:
-  RowReader(const BlockGrid& grid, int64_t row) : runs_(grid.row(row)) {
-    if (!grid.partial_ids.empty()) ids_ = grid.partial_ids.data() + grid.partial_begin[row];
-  }
+  RowReader(const BlockGrid& grid, int64_t row) : runs_(grid.row(row)) {}
 
-  /// Calls visit(begin, end, block_class, ids) for the parts of runs before column `last` that have
-  /// not been read; `ids` are the partial ids of those blocks, null when there are none.
+  /// Calls visit(begin, end, block_class, id) for the parts of runs before column `last` that have
+  /// not been read; `id` is kNone where blocks have no number.
   template <typename Visit>
   void ReadTo(int64_t last, const Visit& visit) {
     for (; next_ < runs_.size(); ++next_) {
-      const auto& run = runs_[next_];
+      const GridRun& run = runs_[next_];
       const int64_t begin = std::max<int64_t>(run.begin, at_);
       const int64_t end = std::min<int64_t>(run.end, last);
       if (begin >= end) return;
-      const bool numbered = ids_ != nullptr && run.block_class == BlockClass::kPartial;
-      visit(begin, end, run.block_class, numbered ? ids_ : nullptr);
-      if (numbered) ids_ += end - begin;
+      visit(begin, end, run.block_class, run.id);
       at_ = end;
       if (end < run.end) return;
     }
   }
 
  private:
-  std::span<const ClassRun<BlockClass>> runs_;
-  const int32_t* ids_ = nullptr;
+  std::span<const GridRun> runs_;
   size_t next_ = 0;
   int64_t at_ = 0;
 };
@@ -92,13 +87,13 @@ void ForEachTile(const ActiveListInputs& in, const Progress& progress, const Wor
 }
 
 /// Calls visit(column, block_class, id) for the visible blocks of row `row` of a tile; row and
-/// column count from the tile's first, `id` is null when there is none.
+/// column count from the tile's first, `id` is kNone when there is none.
 template <typename Visit>
 void ForEachBlock(const ActiveListInputs& in, const Tile& tile, int64_t row, const Visit& visit) {
   ForEachRun(in.grid, tile.first_row + row, tile.first, tile.last,
-             [&](int64_t begin, int64_t end, BlockClass block_class, const int32_t* ids) {
+             [&](int64_t begin, int64_t end, BlockClass block_class, int32_t id) {
                for (int64_t column = begin; column < end; ++column) {
-                 visit(column - tile.first, block_class, ids == nullptr ? nullptr : ids++);
+                 visit(column - tile.first, block_class, id);
                }
              });
 }

@@ -52,22 +52,22 @@ class Builder {
     const auto lines = static_cast<size_t>(in_.shards() * in_.lines());
     visible_.assign(lines, 0);
     if (in_.num_partial > 0) carry_.assign(lines, kNone);
-    const auto see = [&](int64_t line, int64_t blocks, const int32_t* id) {
+    const auto see = [&](int64_t line, int64_t blocks, int32_t id) {
       visible_[line] += static_cast<int32_t>(blocks);
-      if (id != nullptr && carry_[line] == kNone) carry_[line] = *id;
+      if (id != kNone && carry_[line] == kNone) carry_[line] = id;
     };
     if (in_.is_dkv) {
       ForEachTile(in_, progress_, [&](const Tile& tile) {
         for (int64_t row = 0; row < tile.rows; ++row) {
-          ForEachBlock(in_, tile, row, [&](int64_t column, BlockClass, const int32_t* id) {
+          ForEachBlock(in_, tile, row, [&](int64_t column, BlockClass, int32_t id) {
             see(tile.first_line + column, 1, id);
           });
         }
       });
     } else {
       ForEachLine(in_, progress_, [&](int64_t line, int64_t, int64_t kv_end, RowReader& reader) {
-        reader.ReadTo(kv_end, [&](int64_t begin, int64_t end, BlockClass, const int32_t* ids) {
-          see(line, end - begin, ids);
+        reader.ReadTo(kv_end, [&](int64_t begin, int64_t end, BlockClass, int32_t id) {
+          see(line, end - begin, id);
         });
       });
     }
@@ -200,21 +200,21 @@ class Builder {
       ForEachTile(in_, progress_, [&](const Tile& tile) {
         std::vector<T*> at = StartColumns(tile, out);
         for (int64_t row = 0; row < tile.rows; ++row) {
-          ForEachBlock(in_, tile, row, [&](int64_t column, BlockClass, const int32_t*) {
+          ForEachBlock(in_, tile, row, [&](int64_t column, BlockClass, int32_t) {
             *at[column]++ = static_cast<T>(row);
           });
         }
       });
       return;
     }
-    ForEachLine(
-        in_, progress_, [&](int64_t line, int64_t kv_begin, int64_t kv_end, RowReader& reader) {
-          T* at = out + Begin(line);
-          reader.ReadTo(kv_end, [&](int64_t begin, int64_t end, BlockClass, const int32_t*) {
-            std::iota(at, at + (end - begin), static_cast<T>(begin - kv_begin));
-            at += end - begin;
-          });
-        });
+    ForEachLine(in_, progress_,
+                [&](int64_t line, int64_t kv_begin, int64_t kv_end, RowReader& reader) {
+                  T* at = out + Begin(line);
+                  reader.ReadTo(kv_end, [&](int64_t begin, int64_t end, BlockClass, int32_t) {
+                    std::iota(at, at + (end - begin), static_cast<T>(begin - kv_begin));
+                    at += end - begin;
+                  });
+                });
   }
 
   template <typename T>
@@ -223,7 +223,7 @@ class Builder {
       ForEachTile(in_, progress_, [&](const Tile& tile) {
         std::vector<T*> at = StartColumns(tile, out);
         for (int64_t row = 0; row < tile.rows; ++row) {
-          ForEachBlock(in_, tile, row, [&](int64_t column, BlockClass block_class, const int32_t*) {
+          ForEachBlock(in_, tile, row, [&](int64_t column, BlockClass block_class, int32_t) {
             T* entry = in_.active_only ? at[column]++ : at[column] + row;
             *entry = static_cast<T>(block_class);
           });
@@ -236,11 +236,10 @@ class Builder {
           T* const line_out = out + Begin(line);
           if (!in_.active_only) std::fill_n(line_out, in_.line_blocks(), T{0});
           T* at = line_out;
-          reader.ReadTo(kv_end,
-                        [&](int64_t begin, int64_t end, BlockClass block_class, const int32_t*) {
-                          if (!in_.active_only) at = line_out + (begin - kv_begin);
-                          at = std::fill_n(at, end - begin, static_cast<T>(block_class));
-                        });
+          reader.ReadTo(kv_end, [&](int64_t begin, int64_t end, BlockClass block_class, int32_t) {
+            if (!in_.active_only) at = line_out + (begin - kv_begin);
+            at = std::fill_n(at, end - begin, static_cast<T>(block_class));
+          });
         });
   }
 
@@ -261,22 +260,21 @@ class Builder {
       ForEachTile(in_, progress_, [&](const Tile& tile) { FillMaskNext(tile, out); });
       return;
     }
-    ForEachLine(
-        in_, progress_, [&](int64_t line, int64_t kv_begin, int64_t kv_end, RowReader& reader) {
-          T* const line_out = out + Begin(line);
-          // Whatever comes before a partial block names it; `at` is what has no name yet, `read`
-          // what comes after the blocks read so far.
-          T *at = line_out, *read = line_out;
-          reader.ReadTo(kv_end, [&](int64_t begin, int64_t end, BlockClass, const int32_t* ids) {
-            T* const run = in_.active_only ? read : line_out + (begin - kv_begin);
-            read = run + (end - begin);
-            if (ids == nullptr) return;
-            std::fill(at, run, static_cast<T>(*ids));
-            at = std::transform(ids, ids + (end - begin), run,
-                                [](int32_t id) { return static_cast<T>(id); });
-          });
-          std::fill(at, line_out + Entries(line), static_cast<T>(carry_[line]));
-        });
+    ForEachLine(in_, progress_,
+                [&](int64_t line, int64_t kv_begin, int64_t kv_end, RowReader& reader) {
+                  T* const line_out = out + Begin(line);
+                  // Whatever comes before a partial block names it; `at` is what has no name yet,
+                  // `read` what comes after the blocks read so far.
+                  T *at = line_out, *read = line_out;
+                  reader.ReadTo(kv_end, [&](int64_t begin, int64_t end, BlockClass, int32_t id) {
+                    T* const run = in_.active_only ? read : line_out + (begin - kv_begin);
+                    read = run + (end - begin);
+                    if (id == kNone) return;
+                    std::fill(at, read, static_cast<T>(id));
+                    at = read;
+                  });
+                  std::fill(at, line_out + Entries(line), static_cast<T>(carry_[line]));
+                });
   }
 
   // Walks up the rows, keeping what comes next in each column.
@@ -290,8 +288,8 @@ class Builder {
       if (IsDummy(line)) *--after.back() = next.back();
     }
     for (int64_t row = tile.rows - 1; row >= 0; --row) {
-      ForEachBlock(in_, tile, row, [&](int64_t column, BlockClass, const int32_t* id) {
-        if (id != nullptr) next[column] = static_cast<T>(*id);
+      ForEachBlock(in_, tile, row, [&](int64_t column, BlockClass, int32_t id) {
+        if (id != kNone) next[column] = static_cast<T>(id);
         if (in_.active_only) *--after[column] = next[column];
       });
       if (in_.active_only) continue;

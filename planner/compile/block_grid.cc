@@ -11,14 +11,16 @@ namespace splashmask {
 
 namespace {
 
-using DraftRow = boost::container::small_vector<ClassRun<RectClass>, 4>;
+using DraftRow = boost::container::small_vector<DraftRun, 4>;
 
-void AppendRun(DraftRow& row, int64_t begin, int64_t end, RectClass block_class) {
+void AppendRun(DraftRow& row, int64_t begin, int64_t end, RectClass block_class,
+               bool alike = false) {
   if (block_class == RectClass::kEmpty) return;
-  if (!row.empty() && row.back().end == begin && row.back().block_class == block_class) {
+  if (!row.empty() && row.back().end == begin && row.back().block_class == block_class &&
+      !row.back().alike && !alike) {
     row.back().end = static_cast<int32_t>(end);
   } else {
-    row.push_back({static_cast<int32_t>(begin), static_cast<int32_t>(end), block_class});
+    row.push_back({static_cast<int32_t>(begin), static_cast<int32_t>(end), block_class, alike});
   }
 }
 
@@ -55,11 +57,13 @@ class Band {
   void Split(int64_t r0, int64_t r1, int64_t c0, int64_t c1) {
     ++rectangles_;
     const Rows rows{r0 * block_.q, (r1 - r0) * block_.q, 1};
-    const RectClass found = analysis_.Classify(rows, {c0 * block_.kv, c1 * block_.kv});
+    const KvRange kv{c0 * block_.kv, c1 * block_.kv};
+    const RectClass found = analysis_.Classify(rows, kv);
     if (found == RectClass::kEmpty) return;
-    const bool one_block = r1 - r0 == 1 && c1 - c0 == 1;
-    if (found == RectClass::kFull || one_block) {
-      for (int64_t row = r0; row < r1; ++row) AppendRun(rows_[row], c0, c1, found);
+    const int64_t blocks = (r1 - r0) * (c1 - c0);
+    const bool alike = found != RectClass::kFull && blocks > 1 && AreAlike(rows, kv, blocks);
+    if (found == RectClass::kFull || blocks == 1 || alike) {
+      for (int64_t row = r0; row < r1; ++row) AppendRun(rows_[row], c0, c1, found, alike);
       return;
     }
     if (r1 - r0 > c1 - c0) {
@@ -71,6 +75,14 @@ class Band {
       Split(r0, r1, c0, middle);
       Split(r0, r1, middle, c1);
     }
+  }
+
+  // Few blocks are split sooner than asked about.
+  bool AreAlike(const Rows& rows, KvRange kv, int64_t blocks) {
+    constexpr int64_t kFewBlocks = 8;
+    if (blocks < kFewBlocks) return false;
+    ++rectangles_;
+    return analysis_.Repeats(rows, kv, block_.q, block_.kv);
   }
 
   // Step 2: counts the cells of each block of a row from the runs of its q rows; O(runs + blocks).

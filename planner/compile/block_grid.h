@@ -19,34 +19,40 @@ struct Counters {
   std::atomic<int64_t> rectangles{0}, runs{0}, blocks_drawn{0}, cells{0};
 };
 
-/// Block columns [begin, end) of one block row with one class; empty blocks have no run.
-template <typename Class>
-struct ClassRun {
-  int32_t begin, end;
-  Class block_class;
-};
-
-/// Rows of runs, one after another.
-template <typename Class>
+/// Rows of runs of block columns, one after another; empty blocks have no run.
+template <typename Run>
 struct RunRows {
   std::vector<int64_t> row_begin;  ///< Of each row, then the end of the last.
-  std::vector<ClassRun<Class>> runs;
+  std::vector<Run> runs;
 
   int64_t rows() const { return static_cast<int64_t>(row_begin.size()) - 1; }
-  std::span<const ClassRun<Class>> row(int64_t index) const {
+  std::span<const Run> row(int64_t index) const {
     return std::span(runs).subspan(static_cast<size_t>(row_begin[index]),
                                    static_cast<size_t>(row_begin[index + 1] - row_begin[index]));
   }
 };
 
-/// A grid whose blocks may still be unknown (kUnknown) after what classifying and runs could tell.
-using DraftGrid = RunRows<RectClass>;
+/// Block columns [begin, end) that may still be unknown (kUnknown) after what classifying and runs
+/// could tell.
+struct DraftRun {
+  int32_t begin, end;
+  RectClass block_class;
+  bool alike;  ///< The blocks are known to hold the same cells.
+};
+using DraftGrid = RunRows<DraftRun>;
 
-/// The finished grid of one mask: kPartial and kFull runs, and the number of each partial block.
-struct BlockGrid : RunRows<BlockClass> {
-  /// Of each partial block in row-major order; empty when partial blocks are not numbered.
-  std::vector<int32_t> partial_ids;
-  std::vector<int64_t> partial_begin;  ///< Where each row's ids begin, then the end of the last's.
+/// Partial blocks that have no number, and whatever else there is not.
+inline constexpr int32_t kNone = -1;
+
+/// Block columns [begin, end) with one class and, where partial blocks are numbered, one number.
+struct GridRun {
+  int32_t begin, end;
+  BlockClass block_class;
+  int32_t id = kNone;
+};
+
+/// The finished grid of one mask: kPartial and kFull runs, as long as can be.
+struct BlockGrid : RunRows<GridRun> {
   int64_t columns = 0;
 };
 

@@ -17,8 +17,10 @@ void BlockStore::Reserve(int64_t count) {
   if (count <= capacity_) return;
   const int64_t each = std::max<int64_t>(
       1, (keep_.bits ? bits_bytes() : 0) + (keep_.transpose ? transpose_bytes() : 0));
-  const int64_t capacity =
-      std::max(count, std::min(2 * capacity_, capacity_ + (int64_t{64} << 20) / each));
+  // Whatever grows once is given huge pages.
+  const int64_t least = capacity_ == 0 ? 0 : (int64_t{4} << 20) / each;
+  const int64_t most_more = (int64_t{64} << 20) / each;
+  const int64_t capacity = std::max({count, least, std::min(2 * capacity_, capacity_ + most_more)});
   if (!FitsInMemory(static_cast<ByteCount>(count - capacity_) * static_cast<ByteCount>(each))) {
     throw Error(ErrorCode::kTooLarge,
                 fmt::format("[compile] expected the distinct partial blocks to fit in memory, but "
@@ -35,10 +37,15 @@ void BlockStore::Store(int64_t id, BitRows drawn) {
   if (keep_.bits) StorePacked(drawn, block_.q, block_.kv, bits_.data() + id * bits_bytes());
   if (keep_.transpose) {
     const int64_t words = WordsFor(block_.q);
+    std::byte* const stored = transpose_.data() + id * transpose_bytes();
+    if (block_.q % 64 == 0) {  // Rows of whole words are packed as they are.
+      return TransposeBits(drawn, block_.q, block_.kv,
+                           {reinterpret_cast<uint64_t*>(stored), words});
+    }
     const auto scratch = std::make_unique_for_overwrite<uint64_t[]>(block_.kv * words);
     const BitRows turned{scratch.get(), words};
     TransposeBits(drawn, block_.q, block_.kv, turned);
-    StorePacked(turned, block_.kv, block_.q, transpose_.data() + id * transpose_bytes());
+    StorePacked(turned, block_.kv, block_.q, stored);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "splashmask/masks/analysis/analysis.h"
+#include "splashmask/masks/simplify.h"
 #include "splashmask/planner/compile/block_grid.h"
 #include "splashmask/planner/compile/check_options.h"
 #include "splashmask/planner/compile/computable.h"
@@ -150,9 +151,10 @@ class Compiler {
 
 Plan Compile(const MultiHeadMask& mask, const CompileOptions& options, CompileStats* stats) {
   CheckOptions(mask, options);
+  const MultiHeadMask compiled = options.plan.simplify ? Simplify(mask) : mask;
   Plan plan{mask, options.plan, std::nullopt, std::nullopt, std::nullopt};
   Counters counters;
-  RunWithThreads(options.threads, [&] { Compiler(mask, options, counters).Compile(plan); });
+  RunWithThreads(options.threads, [&] { Compiler(compiled, options, counters).Compile(plan); });
   if (stats != nullptr) {
     *stats = {counters.rectangles, counters.runs, counters.blocks_drawn, counters.cells};
   }

@@ -34,7 +34,8 @@ struct CompileStats {
 
 /// Compiles the passes that `options` names. Every field equals what JAX 0.10.2's `process_mask`
 /// (fwd, dq) and `process_mask_dkv` (dkv) return: values, shapes, dtypes, which fields are None,
-/// the order of partial_mask_blocks. Where JAX fails (README, "Where JAX fails") the tables are
+/// the order of partial_mask_blocks; with `simplify` those that it would return of the simplified
+/// masks, if it could compute them. Where JAX fails (README, "Where JAX fails") the tables are
 /// those its definition implies. The result does not depend on the number of threads.
 ///
 /// Throws kInvalidArgument when a block does not divide its axis, shards do not divide, or a dq

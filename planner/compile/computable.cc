@@ -4,9 +4,10 @@
 #include <limits>
 #include <numeric>
 #include <variant>
-#include <vector>
 
 #include "splashmask/masks/node.h"
+#include "splashmask/masks/where/fits_kernel.h"
+#include "splashmask/planner/memory.h"
 
 namespace splashmask {
 
@@ -27,7 +28,6 @@ bool IsPositional(const Mask& mask) {
           [](const node::Segments&) { return false; },
           [](const node::Blocks&) { return false; },
           [](const node::Dense&) { return false; },
-          [](const node::Where&) { return false; },
           [](const node::Custom&) { return false; },
           [](const node::Reorder&) { return false; },
           [](const node::Not& n) { return IsPositional(n.mask); },
@@ -38,29 +38,29 @@ bool IsPositional(const Mask& mask) {
 }
 
 template <typename T>
-Array Iota(int64_t length) {
-  std::vector<T> numbers(static_cast<size_t>(length));
-  std::iota(numbers.begin(), numbers.end(), T{0});
-  return Array::FromVector(numbers);
+Array Iota(int64_t length, DType dtype) {
+  const auto bytes = AllocateBytes(length * DTypeSize(dtype));
+  T* numbers = reinterpret_cast<T*>(bytes.get());
+  std::iota(numbers, numbers + length, T{0});
+  return Array(dtype, {length}, bytes);
 }
 
 }  // namespace
 
 std::optional<Computable> FindComputable(const Mask& mask, bool simplify) {
-  const auto computable = [&](const Mask& function) {
-    return IsComputable(function) || (simplify && IsPositional(function));
-  };
   const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
-  if (reorder != nullptr && !reorder->kv && computable(reorder->mask)) {
-    return Computable{reorder->mask, reorder->q->positions};
-  }
-  if (!computable(mask)) return std::nullopt;
-  return Computable{mask, std::nullopt};
+  if (reorder != nullptr && reorder->kv) return std::nullopt;
+  Computable found{mask, std::nullopt};
+  if (reorder != nullptr) found = {reorder->mask, reorder->q->positions};
+  const bool computable =
+      IsComputable(found.function) || (simplify && IsPositional(found.function) &&
+                                       PredicatesFitKernel(found.function, found.q_sequence));
+  return computable ? std::optional(std::move(found)) : std::nullopt;
 }
 
 Array RowNumbers(int64_t q_len) {
   const bool fits = q_len <= std::numeric_limits<int32_t>::max();
-  return fits ? Iota<int32_t>(q_len) : Iota<int64_t>(q_len);
+  return fits ? Iota<int32_t>(q_len, DType::kInt32) : Iota<int64_t>(q_len, DType::kInt64);
 }
 
 }  // namespace splashmask

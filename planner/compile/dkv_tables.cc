@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -69,11 +70,9 @@ class ShardWalk {
   void Update(int64_t head, int64_t row, int64_t first, int64_t last, int32_t* data,
               int32_t* mask) const {
     ForEachRun(*grids_[head], first_row_ + row, first, last,
-               [&](int64_t begin, int64_t end, BlockClass, const int32_t* ids) {
+               [&](int64_t begin, int64_t end, BlockClass, int32_t id) {
                  std::fill(data + begin, data + end, static_cast<int32_t>(row));
-                 if (mask != nullptr && ids != nullptr) {
-                   std::copy(ids, ids + (end - begin), mask + begin);
-                 }
+                 if (mask != nullptr && id != kNone) std::fill(mask + begin, mask + end, id);
                });
   }
 
@@ -111,7 +110,7 @@ class ShardWalk {
         T* out = RowOf<T>(tables.block_mask, head, out_row);
         std::fill(out + first, out + last, T{0});
         ForEachRun(*grids_[head], first_row_ + row, first, last,
-                   [&](int64_t begin, int64_t end, BlockClass block_class, const int32_t*) {
+                   [&](int64_t begin, int64_t end, BlockClass block_class, int32_t) {
                      std::fill(out + begin, out + end, static_cast<T>(block_class));
                    });
       });
@@ -120,38 +119,45 @@ class ShardWalk {
 
   // Only visible blocks have an entry, the last one of each column in row height_ - 1.
   void FillShrunk(int64_t head, int64_t first, int64_t last, NextTables& tables) {
-    ZeroAbove(tables, head, first, last);
-    std::vector<int64_t> top(static_cast<size_t>(last - first), height_);
+    std::vector<int32_t> top(static_cast<size_t>(last - first), static_cast<int32_t>(height_));
     int32_t* mask = mask_.empty() ? nullptr : mask_.data() + head * in_.columns();
-    WithType(tables.data_next.dtype(), [&]<typename Data>(Data*) {
-      WithType(tables.block_mask.dtype(), [&]<typename Class>(Class*) {
-        Data* data_out = RowOf<Data>(tables.data_next, head, out_row_);
-        Class* class_out = RowOf<Class>(tables.block_mask, head, out_row_);
-        for (int64_t row = rows() - 1; row >= 0; --row) {
-          ForEachRun(*grids_[head], first_row_ + row, first, last,
-                     [&](int64_t begin, int64_t end, BlockClass block_class, const int32_t* ids) {
-                       for (int64_t column = begin; column < end; ++column) {
-                         const int64_t out = --top[column - first] * in_.columns() + column;
-                         data_out[out] = static_cast<Data>(row);
-                         class_out[out] = static_cast<Class>(block_class);
-                         if (mask == nullptr) continue;
-                         if (ids != nullptr) mask[column] = ids[column - begin];
-                         tables.mask_next->Set(FlatIndex(*tables.mask_next, head, out_row_) + out,
-                                               mask[column]);
-                       }
-                     });
-        }
-      });
-    });
+    for (int64_t row = rows() - 1; row >= 0; --row) {
+      ForEachRun(*grids_[head], first_row_ + row, first, last,
+                 [&](int64_t begin, int64_t end, BlockClass block_class, int32_t id) {
+                   if (mask != nullptr && id != kNone) std::fill(mask + begin, mask + end, id);
+                   // Columns that are filled as high go on together.
+                   for (int64_t part = begin; part < end;) {
+                     const int32_t at = top[part - first];
+                     const int64_t part_begin = part;
+                     while (part < end && top[part - first] == at) top[part++ - first] = at - 1;
+                     const int64_t out_row = out_row_ + at - 1;
+                     FillPart(tables.data_next, head, out_row, part_begin, part,
+                              static_cast<int32_t>(row));
+                     FillPart(tables.block_mask, head, out_row, part_begin, part,
+                              static_cast<int32_t>(block_class));
+                     if (mask == nullptr) continue;
+                     WriteRow(*tables.mask_next, head, out_row, part_begin, mask + part_begin,
+                              mask + part);
+                   }
+                 });
+    }
+    ZeroAbove(tables, head, first, last, top);
     PadBelow(tables, head, first, last);
   }
 
-  void ZeroAbove(NextTables& tables, int64_t head, int64_t first, int64_t last) const {
+  // Column c has no entries above top[c - first].
+  void ZeroAbove(NextTables& tables, int64_t head, int64_t first, int64_t last,
+                 std::span<const int32_t> top) const {
+    const int32_t lowest = *std::min_element(top.begin(), top.end());
+    const int32_t highest = *std::max_element(top.begin(), top.end());
     ForEachTable(tables, [&](Table& table) {
+      for (int64_t row = 0; row < lowest; ++row) {
+        FillPart(table, head, out_row_ + row, first, last, 0);
+      }
       WithType(table.dtype(), [&]<typename T>(T*) {
-        for (int64_t row = 0; row < OutRows(table); ++row) {
-          T* out = RowOf<T>(table, head, out_row_ + row);
-          std::fill(out + first, out + last, T{0});
+        for (int32_t row = lowest; row < highest; ++row) {
+          T* out = RowOf<T>(table, head, out_row_ + row) + first;
+          for (size_t c = 0; c < top.size(); ++c) out[c] = row < top[c] ? T{0} : out[c];
         }
       });
     });
@@ -160,12 +166,14 @@ class ShardWalk {
   // Between q shards of different heights the last entry is repeated, so that nothing new is
   // fetched; block_mask stays 0 there.
   void PadBelow(NextTables& tables, int64_t head, int64_t first, int64_t last) const {
-    if (height_ == 0) return;
     ForEachTable(tables, [&](Table& table) {
-      if (&table == &tables.block_mask) return;
       WithType(table.dtype(), [&]<typename T>(T*) {
-        const T* edge = RowOf<T>(table, head, out_row_ + height_ - 1);
         for (int64_t row = height_; row < OutRows(table); ++row) {
+          if (&table == &tables.block_mask || height_ == 0) {
+            FillPart(table, head, out_row_ + row, first, last, 0);
+            continue;
+          }
+          const T* edge = RowOf<T>(table, head, out_row_ + height_ - 1);
           std::copy(edge + first, edge + last, RowOf<T>(table, head, out_row_ + row) + first);
         }
       });
@@ -188,6 +196,13 @@ class ShardWalk {
   template <typename T>
   T* RowOf(Table& table, int64_t head, int64_t row) const {
     return table.as<T>() + FlatIndex(table, head, row);
+  }
+  void FillPart(Table& table, int64_t head, int64_t row, int64_t begin, int64_t end,
+                int32_t value) const {
+    WithType(table.dtype(), [&]<typename T>(T*) {
+      T* out = RowOf<T>(table, head, row);
+      std::fill(out + begin, out + end, static_cast<T>(value));
+    });
   }
   void WriteRow(Table& table, int64_t head, int64_t row, int64_t first, const int32_t* begin,
                 const int32_t* end) const {

@@ -39,9 +39,10 @@ int32_t FirstColumn(const WalkedRow& walked) {
 }
 
 int32_t FirstPartialId(const WalkedRow& walked) {
-  const BlockGrid& grid = *walked.grid;
-  const int64_t begin = grid.partial_begin[walked.row];
-  return begin < grid.partial_begin[walked.row + 1] ? grid.partial_ids[begin] : kNone;
+  for (const GridRun& run : walked.grid->row(walked.row)) {
+    if (run.id != kNone) return run.id;
+  }
+  return kNone;
 }
 
 // Walks a shard backwards and notes for each row what comes after it.
@@ -68,7 +69,7 @@ class RowFiller {
 
   void DataNext() {
     ForEachRun(*walked_.grid, walked_.row, 0, walked_.grid->columns,
-               [&](int64_t begin, int64_t end, BlockClass, const int32_t*) {
+               [&](int64_t begin, int64_t end, BlockClass, int32_t) {
                  if (!shrink_) FillTo(begin, begin);
                  std::iota(out_ + at_, out_ + at_ + (end - begin), static_cast<T>(begin));
                  at_ += end - begin;
@@ -80,12 +81,9 @@ class RowFiller {
     // Full blocks name the partial block that comes next; `pending` counts those not yet filled.
     int64_t pending_end = 0;
     ForEachRun(*walked_.grid, walked_.row, 0, walked_.grid->columns,
-               [&](int64_t begin, int64_t end, BlockClass block_class, const int32_t* ids) {
+               [&](int64_t begin, int64_t end, BlockClass, int32_t id) {
                  pending_end = shrink_ ? pending_end + (end - begin) : end;
-                 if (block_class != BlockClass::kPartial) return;
-                 FillTo(pending_end - (end - begin), ids[0]);
-                 std::copy(ids, ids + (end - begin), out_ + at_);
-                 at_ = pending_end;
+                 if (id != kNone) FillTo(pending_end, id);
                });
     if (shrink_) FillTo(pending_end, walked_.carry.mask);
     Finish(walked_.carry.mask, /*pad_with_edge=*/true);
@@ -93,7 +91,7 @@ class RowFiller {
 
   void BlockMask() {
     ForEachRun(*walked_.grid, walked_.row, 0, walked_.grid->columns,
-               [&](int64_t begin, int64_t end, BlockClass block_class, const int32_t*) {
+               [&](int64_t begin, int64_t end, BlockClass block_class, int32_t) {
                  if (!shrink_) FillTo(begin, 0);
                  FillTo(at_ + (end - begin), static_cast<int32_t>(block_class));
                });

@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <functional>
+#include <memory>
 #include <numeric>
 #include <span>
-#include <unordered_map>
 
 #include "splashmask/planner/threads.h"
 
@@ -16,170 +15,170 @@ namespace splashmask {
 
 namespace {
 
-struct HashKey {
-  size_t operator()(const RectKey& key) const {
-    return XXH3_64bits(key.data(), key.size() * sizeof(int64_t));
-  }
-};
-using KeyIndex = std::unordered_map<RectKey, int32_t, HashKey>;
-
-// Rows are handled in bands, each by one thread.
-constexpr int64_t kBand = 32;
-int64_t Bands(int64_t rows) { return (rows + kBand - 1) / kBand; }
-
-void ForEachBand(int64_t rows, const Progress& progress,
-                 const std::function<void(int64_t band, int64_t begin, int64_t end)>& work) {
-  ParallelFor(Bands(rows), [&](int64_t band) {
-    progress.ThrowIfStopped();
-    work(band, band * kBand, std::min(rows, (band + 1) * kBand));
-  });
+bool SameBits(BitRows a, BitRows b, int64_t rows) {
+  return std::memcmp(a.words, b.words, static_cast<size_t>(rows * a.stride) * 8) == 0;
 }
 
-bool SameBits(BitRows a, BitRows b, int64_t rows, int64_t words) {
-  return std::memcmp(a.words, b.words, static_cast<size_t>(rows * words) * sizeof(uint64_t)) == 0;
+RectClass ClassOf(AnyAll bits) {
+  return !bits.any ? RectClass::kEmpty : bits.all ? RectClass::kFull : RectClass::kPartial;
 }
 
 }  // namespace
 
 BlockGrid PartialBlocks::Settle(const Analysis& analysis, const DraftGrid& draft,
                                 const Progress& progress, Counters& counters) {
-  Slots slots = FindSlots(analysis, draft, progress);
+  Slots slots = FindSlots(analysis, block_, draft, store_.keep().any(), progress);
   DrawSlots(analysis, progress, counters, slots.slots);
   return Finish(draft, slots, analysis.shape().kv_len / block_.kv);
 }
 
-PartialBlocks::Slots PartialBlocks::FindSlots(const Analysis& analysis, const DraftGrid& draft,
-                                              const Progress& progress) const {
-  Slots result;
-  result.row_begin.assign(1, 0);
-  for (int64_t row = 0; row < draft.rows(); ++row) {
-    int64_t count = 0;
-    for (const auto& run : draft.row(row)) {
-      if (NeedsSlot(run.block_class)) count += run.end - run.begin;
-    }
-    result.row_begin.push_back(result.row_begin.back() + count);
-  }
-  result.slot_of.resize(static_cast<size_t>(result.row_begin.back()));
+/// Slots drawn in one go, into memory that all waves share. Neighbours in a block row may be drawn
+/// together, as one wide rectangle, some rows at a time.
+struct PartialBlocks::Wave {
+  std::span<Slot> slots;
+  std::vector<size_t> group_begin;  // Of each such rectangle, then the number of slots.
+  int64_t piece_rows, pieces;       // Into which each is cut.
+  std::vector<AnyAll> found;        // Of each piece of each slot.
+  std::vector<uint64_t> hashes;
+  uint64_t* memory;
+  int64_t row_words, block_words;
 
-  // Each band finds its own slots; then the bands' slots are joined in order.
-  struct LocalSlots {
-    KeyIndex index;
-    std::vector<Slot> slots;
-    std::vector<const RectKey*> keys;  // nullptr for a block without a key.
-  };
-  std::vector<LocalSlots> locals(static_cast<size_t>(Bands(draft.rows())));
-  ForEachBand(draft.rows(), progress, [&](int64_t band, int64_t begin, int64_t end) {
-    LocalSlots& local = locals[band];
-    RectKey key;
-    for (int64_t row = begin; row < end; ++row) {
-      int64_t next = result.row_begin[row];
-      for (const auto& run : draft.row(row)) {
-        if (!NeedsSlot(run.block_class)) continue;
-        for (int64_t column = run.begin; column < run.end; ++column) {
-          key.clear();
-          const auto fresh = static_cast<int32_t>(local.slots.size());
-          const bool has_key = analysis.AppendKey(
-              {row * block_.q, block_.q, 1}, {column * block_.kv, (column + 1) * block_.kv}, &key);
-          const RectKey* stored_key = nullptr;
-          int32_t slot = fresh;
-          if (has_key) {
-            const auto [entry, inserted] = local.index.try_emplace(key, fresh);
-            stored_key = &entry->first;
-            slot = entry->second;
-          }
-          if (slot == fresh) {
-            local.slots.push_back({row, column, run.block_class});
-            local.keys.push_back(stored_key);
-          }
-          result.slot_of[next++] = slot;
-        }
+  Wave(std::span<Slot> wave_slots, size_t most_together, BlockShape block, uint64_t* wave_memory)
+      : slots(wave_slots),
+        hashes(wave_slots.size()),
+        memory(wave_memory),
+        row_words(WordsFor(block.kv)),
+        block_words(block.q * row_words) {
+    for (size_t begin = 0, end = 0; begin < slots.size(); begin = end) {
+      group_begin.push_back(begin);
+      while (end < slots.size() && end - begin < most_together &&
+             slots[end].row == slots[begin].row &&
+             slots[end].column - slots[begin].column == static_cast<int64_t>(end - begin)) {
+        ++end;
       }
     }
-  });
-
-  KeyIndex index;
-  std::vector<std::vector<int32_t>> joined(locals.size());
-  for (size_t band = 0; band < locals.size(); ++band) {
-    const LocalSlots& local = locals[band];
-    for (size_t i = 0; i < local.slots.size(); ++i) {
-      const auto fresh = static_cast<int32_t>(result.slots.size());
-      const int32_t slot =
-          local.keys[i] == nullptr ? fresh : index.try_emplace(*local.keys[i], fresh).first->second;
-      if (slot == fresh) result.slots.push_back(local.slots[i]);
-      joined[band].push_back(slot);
-    }
+    group_begin.push_back(slots.size());
+    // Of wide ones as much as the nearest cache holds.
+    constexpr int64_t kCells = int64_t{1} << 19;
+    const auto width = static_cast<int64_t>(most_together) * block.kv;
+    piece_rows = std::clamp<int64_t>(kCells / width, 1, block.q);
+    pieces = (block.q + piece_rows - 1) / piece_rows;
+    found.resize(slots.size() * static_cast<size_t>(pieces));
   }
-  ForEachBand(draft.rows(), progress, [&](int64_t band, int64_t begin, int64_t end) {
-    for (int64_t i = result.row_begin[begin]; i < result.row_begin[end]; ++i) {
-      result.slot_of[i] = joined[band][result.slot_of[i]];
-    }
-  });
-  return result;
-}
 
-/// Slots drawn together, into memory that all waves share.
-struct PartialBlocks::Wave {
-  std::span<Slot*> slots;
-  uint64_t* words;  // Of all blocks, one after another.
-  int64_t row_words, block_words;
-  std::span<uint64_t> hashes;
-
-  BitRows block(int64_t index) const { return {words + index * block_words, row_words}; }
+  int64_t groups() const { return std::ssize(group_begin) - 1; }
+  BitRows block(size_t i) const {
+    return {memory + static_cast<int64_t>(i) * block_words, row_words};
+  }
+  std::span<AnyAll> found_of(size_t i) {
+    return std::span(found).subspan(i * static_cast<size_t>(pieces), static_cast<size_t>(pieces));
+  }
 };
 
 void PartialBlocks::DrawSlots(const Analysis& analysis, const Progress& progress,
                               Counters& counters, std::vector<Slot>& slots) {
-  std::vector<Slot*> pending(slots.size());
-  std::transform(slots.begin(), slots.end(), pending.begin(), [](Slot& slot) { return &slot; });
-
-  const int64_t row_words = WordsFor(block_.kv);
-  const int64_t block_words = block_.q * row_words;
-  constexpr int64_t kWaveBytes = int64_t{32} << 20;
-  const size_t most = std::max<int64_t>(1, kWaveBytes / (8 * block_words));
-  const size_t size = std::min(most, pending.size());
+  const int64_t block_words = block_.q * WordsFor(block_.kv);
+  const int64_t together =
+      block_.kv % 64 == 0 ? std::max<int64_t>(1, analysis.DrawWidth() / block_.kv) : 1;
+  // What stays in the cache until it is stored; of wide rectangles most leaves no trace.
+  const int64_t wave_bytes = int64_t{together == 1 ? 8 : 32} << 20;
+  const size_t most = std::max<int64_t>(1, wave_bytes / (8 * block_words));
+  const size_t size = std::min(most, slots.size());
   const auto memory = AllocateBytes(static_cast<int64_t>(size) * block_words * 8);
-  std::vector<uint64_t> hashes(size);
 
-  for (size_t begin = 0; begin < pending.size(); begin += size) {
+  for (size_t begin = 0; begin < slots.size(); begin += size) {
     progress.ThrowIfStopped();
-    const size_t count = std::min(size, pending.size() - begin);
-    const Wave wave{std::span(pending).subspan(begin, count),
-                    reinterpret_cast<uint64_t*>(memory.get()), row_words, block_words,
-                    std::span(hashes).first(count)};
+    const size_t count = std::min(size, slots.size() - begin);
+    Wave wave(std::span<Slot>(slots).subspan(begin, count), static_cast<size_t>(together), block_,
+              reinterpret_cast<uint64_t*>(memory.get()));
     DrawWave(analysis, wave);
     if (store_.keep().any()) NumberWave(wave);
     counters.blocks_drawn += static_cast<int64_t>(count);
     counters.cells += static_cast<int64_t>(count) * block_.q * block_.kv;
-    progress.Report(static_cast<double>(begin + count) / static_cast<double>(pending.size()));
+    progress.Report(static_cast<double>(begin + count) / static_cast<double>(slots.size()));
   }
 }
 
-void PartialBlocks::DrawWave(const Analysis& analysis, const Wave& wave) const {
-  ParallelFor(std::ssize(wave.slots), [&](int64_t i) {
-    Slot& slot = *wave.slots[i];
-    std::vector<int64_t> q(static_cast<size_t>(block_.q));
-    std::iota(q.begin(), q.end(), slot.row * block_.q);
-    const BitRows bits = wave.block(i);
-    analysis.Draw(q, {slot.column * block_.kv, (slot.column + 1) * block_.kv}, bits);
-    const AnyAll found = TestBits(bits, block_.q, block_.kv);
-    slot.block_class = !found.any  ? RectClass::kEmpty
-                       : found.all ? RectClass::kFull
-                                   : RectClass::kPartial;
-    wave.hashes[i] = XXH3_64bits(bits.words, static_cast<size_t>(wave.block_words) * 8);
+void PartialBlocks::DrawWave(const Analysis& analysis, Wave& wave) const {
+  ParallelFor(wave.groups() * wave.pieces, [&](int64_t index) {
+    const int64_t piece = index % wave.pieces;
+    const size_t group = static_cast<size_t>(index / wave.pieces);
+    DrawPiece(analysis, wave, wave.group_begin[group], wave.group_begin[group + 1], piece);
+    if (wave.pieces == 1) {
+      for (size_t i = wave.group_begin[group]; i < wave.group_begin[group + 1]; ++i) {
+        Conclude(wave, i);
+      }
+    }
   });
+  if (wave.pieces == 1) return;
+  ParallelFor(std::ssize(wave.slots), [&](int64_t i) { Conclude(wave, static_cast<size_t>(i)); });
+}
+
+// Rows of the slots [begin, end). What is all alike leaves no trace but in `found`.
+void PartialBlocks::DrawPiece(const Analysis& analysis, Wave& wave, size_t begin, size_t end,
+                              int64_t piece) const {
+  const int64_t first_row = piece * wave.piece_rows;
+  const int64_t rows = std::min(wave.piece_rows, block_.q - first_row);
+  std::vector<int64_t> q(static_cast<size_t>(rows));
+  std::iota(q.begin(), q.end(), wave.slots[begin].row * block_.q + first_row);
+  const KvRange kv{wave.slots[begin].column * block_.kv,
+                   (wave.slots[end - 1].column + 1) * block_.kv};
+  const auto rows_of = [&](size_t i) {
+    return BitRows{wave.block(i).row(first_row), wave.row_words};
+  };
+  if (end - begin == 1) {
+    analysis.Draw(q, kv, rows_of(begin));
+    wave.found_of(begin)[piece] = TestBits(rows_of(begin), rows, block_.kv);
+    return;
+  }
+  const int64_t stride = static_cast<int64_t>(end - begin) * wave.row_words;
+  const auto scratch = std::make_unique_for_overwrite<uint64_t[]>(rows * stride);
+  const auto found = std::make_unique<AnyAll[]>(end - begin);
+  analysis.Draw(q, kv, {scratch.get(), stride});
+  TestBits({scratch.get(), stride}, rows, block_.kv, static_cast<int64_t>(end - begin),
+           found.get());
+  for (size_t i = begin; i < end; ++i) {
+    wave.found_of(i)[piece] = found[i - begin];
+    if (ClassOf(found[i - begin]) != RectClass::kPartial) continue;
+    const BitRows drawn{scratch.get() + static_cast<int64_t>(i - begin) * wave.row_words, stride};
+    for (int64_t r = 0; r < rows; ++r) {
+      std::copy_n(drawn.row(r), wave.row_words, rows_of(i).row(r));
+    }
+  }
+}
+
+// Sets the class of a slot of which all pieces have been drawn and, when it is partial, its hash.
+void PartialBlocks::Conclude(Wave& wave, size_t i) const {
+  AnyAll found;
+  for (const AnyAll& piece : wave.found_of(i)) {
+    found.any |= piece.any;
+    found.all &= piece.all;
+  }
+  wave.slots[i].block_class = ClassOf(found);
+  if (wave.slots[i].block_class != RectClass::kPartial) return;
+  for (int64_t piece = 0; piece < wave.pieces; ++piece) {
+    const AnyAll& part = wave.found_of(i)[piece];
+    if (ClassOf(part) == RectClass::kPartial) continue;
+    const int64_t end = std::min((piece + 1) * wave.piece_rows, block_.q);
+    for (int64_t r = piece * wave.piece_rows; r < end; ++r) {
+      FillRow(wave.block(i).row(r), block_.kv, part.all);
+    }
+  }
+  wave.hashes[i] =
+      XXH3_64bits(wave.block(i).words, static_cast<size_t>(wave.block_words) * sizeof(uint64_t));
 }
 
 void PartialBlocks::NumberWave(const Wave& wave) {
   // In the order of first occurrence, by one thread: that is JAX's order.
   const int64_t wave_begin = count_;
-  std::vector<int64_t> fresh;  // The wave's block that each new id stands for.
-  for (int64_t i = 0; i < std::ssize(wave.slots); ++i) {
-    if (wave.slots[i]->block_class != RectClass::kPartial) continue;
+  std::vector<size_t> fresh;  // The wave's block that each new id stands for.
+  for (size_t i = 0; i < wave.slots.size(); ++i) {
+    if (wave.slots[i].block_class != RectClass::kPartial) continue;
     const auto [entry, inserted] = newest_.try_emplace(wave.hashes[i], -1);
     int32_t id = entry->second;
     while (id >= 0 && !(id < wave_begin ? store_.Equals(id, wave.block(i))
                                         : SameBits(wave.block(fresh[id - wave_begin]),
-                                                   wave.block(i), block_.q, wave.row_words))) {
+                                                   wave.block(i), block_.q))) {
       id = older_[id];
     }
     if (id < 0) {
@@ -188,7 +187,7 @@ void PartialBlocks::NumberWave(const Wave& wave) {
       entry->second = id;
       fresh.push_back(i);
     }
-    wave.slots[i]->id = id;
+    wave.slots[i].id = id;
   }
   store_.Reserve(count_);
   ParallelFor(std::ssize(fresh),
@@ -199,34 +198,34 @@ BlockGrid PartialBlocks::Finish(const DraftGrid& draft, const Slots& slots, int6
   BlockGrid grid;
   grid.columns = columns;
   grid.row_begin.push_back(0);
-  grid.partial_begin.push_back(0);
-  const auto append = [&](int64_t begin, int64_t end, BlockClass block_class) {
+  grid.runs.reserve(draft.runs.size());
+  const auto append = [&](int64_t begin, int64_t end, BlockClass block_class, int32_t id) {
     const bool row_is_empty = static_cast<int64_t>(grid.runs.size()) == grid.row_begin.back();
     if (!row_is_empty && grid.runs.back().end == begin &&
-        grid.runs.back().block_class == block_class) {
+        grid.runs.back().block_class == block_class && grid.runs.back().id == id) {
       grid.runs.back().end = static_cast<int32_t>(end);
     } else {
-      grid.runs.push_back({static_cast<int32_t>(begin), static_cast<int32_t>(end), block_class});
+      grid.runs.push_back(
+          {static_cast<int32_t>(begin), static_cast<int32_t>(end), block_class, id});
     }
   };
   for (int64_t row = 0; row < draft.rows(); ++row) {
     int64_t next = slots.row_begin[row];
-    for (const auto& run : draft.row(row)) {
-      if (!NeedsSlot(run.block_class)) {
-        append(run.begin, run.end,
-               run.block_class == RectClass::kFull ? BlockClass::kFull : BlockClass::kPartial);
+    for (const DraftRun& run : draft.row(row)) {
+      if (!NeedsSlot(run.block_class, store_.keep().any())) {
+        const bool full = run.block_class == RectClass::kFull;
+        append(run.begin, run.end, full ? BlockClass::kFull : BlockClass::kPartial, kNone);
         continue;
       }
-      for (int64_t column = run.begin; column < run.end; ++column) {
+      const int64_t width = run.alike ? run.end - run.begin : 1;
+      for (int64_t column = run.begin; column < run.end; column += width) {
         const Slot& slot = slots.slots[slots.slot_of[next++]];
         if (slot.block_class == RectClass::kEmpty) continue;
         const bool full = slot.block_class == RectClass::kFull;
-        append(column, column + 1, full ? BlockClass::kFull : BlockClass::kPartial);
-        if (slot.id >= 0) grid.partial_ids.push_back(slot.id);
+        append(column, column + width, full ? BlockClass::kFull : BlockClass::kPartial, slot.id);
       }
     }
     grid.row_begin.push_back(static_cast<int64_t>(grid.runs.size()));
-    grid.partial_begin.push_back(static_cast<int64_t>(grid.partial_ids.size()));
   }
   return grid;
 }

@@ -9,6 +9,7 @@
 
 #include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/planner/compile/block_grid.h"
+#include "splashmask/planner/compile/block_slots.h"
 #include "splashmask/planner/compile/block_store.h"
 #include "splashmask/planner/progress.h"
 
@@ -28,27 +29,14 @@ class PartialBlocks {
   BlockStore& store() { return store_; }
 
  private:
-  /// Blocks that are known to be equal share a slot.
-  struct Slot {
-    int64_t row, column;  ///< The first of them, in row-major order.
-    RectClass block_class;
-    int32_t id = -1;
-  };
-  struct Slots {
-    std::vector<Slot> slots;
-    std::vector<int32_t> slot_of;    ///< Of each block that needs one, in row-major order.
-    std::vector<int64_t> row_begin;  ///< Where each row's entries of slot_of begin.
-  };
   struct Wave;
 
-  bool NeedsSlot(RectClass block_class) const {
-    return block_class == RectClass::kUnknown ||
-           (block_class == RectClass::kPartial && store_.keep().any());
-  }
-  Slots FindSlots(const Analysis& analysis, const DraftGrid& draft, const Progress& progress) const;
   void DrawSlots(const Analysis& analysis, const Progress& progress, Counters& counters,
                  std::vector<Slot>& slots);
-  void DrawWave(const Analysis& analysis, const Wave& wave) const;
+  void DrawWave(const Analysis& analysis, Wave& wave) const;
+  void DrawPiece(const Analysis& analysis, Wave& wave, size_t begin, size_t end,
+                 int64_t piece) const;
+  void Conclude(Wave& wave, size_t i) const;
   void NumberWave(const Wave& wave);
   BlockGrid Finish(const DraftGrid& draft, const Slots& slots, int64_t columns) const;
 

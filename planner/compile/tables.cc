@@ -4,8 +4,21 @@
 #include <algorithm>
 
 #include "splashmask/planner/compile/table_memory.h"
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
+
+namespace {
+
+// Has the system clear each huge page once: threads that write parts of one at the same time would
+// each clear one.
+void TouchPages(Table& table) {
+  constexpr int64_t kHugePage = int64_t{2} << 20;
+  const int64_t pages = table.size_bytes() / kHugePage;
+  ParallelFor(pages, [&](int64_t page) { table.data()[page * kHugePage] = std::byte{0}; });
+}
+
+}  // namespace
 
 DType SmallestType(int64_t largest, bool downcast) {
   if (!downcast || largest > INT16_MAX) return DType::kInt32;
@@ -26,6 +39,9 @@ NextTables AllocateTables(const TableInputs& in, int64_t rows, int64_t columns,
   NextTables tables{Table(data_type, {heads, rows, columns}), std::nullopt,
                     Table(class_type, {heads, rows, columns})};
   if (has_mask_next) tables.mask_next = Table(mask_type, {heads, rows, columns});
+  TouchPages(tables.data_next);
+  TouchPages(tables.block_mask);
+  if (has_mask_next) TouchPages(*tables.mask_next);
   return tables;
 }
 

@@ -13,8 +13,6 @@
 
 namespace splashmask {
 
-inline constexpr int32_t kNone = -1;  ///< No block: what a walk has not found, and padding.
-
 /// What the tables of one pass are made from.
 struct TableInputs {
   const HeadMasks& heads;
@@ -71,20 +69,14 @@ void WithType(DType dtype, Visit&& visit) {
   }
 }
 
-/// Calls visit(begin, end, block_class, ids) for the runs of a block row inside the columns
-/// [first, last); `ids` are the partial ids of the run's blocks (null when there are none).
+/// Calls visit(begin, end, block_class, id) for the parts of a block row's runs inside the columns
+/// [first, last); `id` is kNone where blocks have no number.
 template <typename Visit>
 void ForEachRun(const BlockGrid& grid, int64_t row, int64_t first, int64_t last, Visit&& visit) {
-  const bool numbered = !grid.partial_ids.empty();
-  const int32_t* ids = numbered ? grid.partial_ids.data() + grid.partial_begin[row] : nullptr;
-  for (const auto& run : grid.row(row)) {
+  for (const GridRun& run : grid.row(row)) {
     const int64_t begin = std::max<int64_t>(run.begin, first);
     const int64_t end = std::min<int64_t>(run.end, last);
-    const bool partial = run.block_class == BlockClass::kPartial;
-    if (begin < end) {
-      visit(begin, end, run.block_class, partial && numbered ? ids + (begin - run.begin) : nullptr);
-    }
-    if (partial && numbered) ids += run.end - run.begin;
+    if (begin < end) visit(begin, end, run.block_class, run.id);
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/masks/error.h"
+#include "splashmask/masks/simplify.h"
 #include "splashmask/planner/compile/active_lists.h"
 #include "splashmask/planner/compile/block_grid.h"
 #include "splashmask/planner/compile/check_options.h"
@@ -115,9 +116,10 @@ TokamaxPass CompilePass(const Mask& mask, const TokamaxOptions& options, Counter
 
 TokamaxPass CompileTokamax(const Mask& mask, const TokamaxOptions& options, CompileStats* stats) {
   CheckOptions(mask.shape(), options);
+  const Mask compiled = options.simplify ? Simplify(mask) : mask;
   TokamaxPass pass;
   Counters counters;
-  RunWithThreads(options.threads, [&] { pass = CompilePass(mask, options, counters); });
+  RunWithThreads(options.threads, [&] { pass = CompilePass(compiled, options, counters); });
   options.progress.Report(1);
   if (stats != nullptr) {
     *stats = {counters.rectangles, counters.runs, counters.blocks_drawn, counters.cells};

@@ -12,6 +12,14 @@
 
 from ._core import Error, __version__
 from .attention import SplashAttention
+from .comparing import (
+    Difference,
+    DifferingPair,
+    ExplainedPart,
+    Explanation,
+    diff,
+    explain,
+)
 from .counting import count
 from .grid_trace import GridTrace, OperandCopies, trace
 from .interop import from_jax
@@ -50,6 +58,7 @@ from .process import (
     process_mask,
     process_mask_dkv,
 )
+from .simplifying import simplify
 from .text import parse, parse_heads
 
 __all__ = [
@@ -57,7 +66,11 @@ __all__ = [
     "ChunkedCausalMask",
     "CompiledPass",
     "CustomMask",
+    "Difference",
+    "DifferingPair",
     "Error",
+    "ExplainedPart",
+    "Explanation",
     "FullMask",
     "LocalMask",
     "LogicalAnd",
@@ -79,8 +92,10 @@ __all__ = [
     "compile",
     "compile_packed",
     "count",
+    "diff",
     "documents",
     "empty",
+    "explain",
     "from_jax",
     "kv_range",
     "load",
@@ -94,6 +109,7 @@ __all__ = [
     "q_range",
     "reorder",
     "segments",
+    "simplify",
     "stride",
     "striped",
     "trace",

@@ -147,8 +147,8 @@ def make_splash_mha(mask: Any, **options: Any) -> SplashAttentionKernel:
       head_shards, q_seq_shards: over how many devices heads and q positions are sharded.
       block_sizes, save_residuals, mask_value, attn_logits_soft_cap, downcast_smem_data,
         residual_checkpoint_name, interpret: as in JAX.
-      simplify: let the kernel compute every composition of positional masks, instead of loading
-        partial blocks from memory.
+      simplify: the tables of `splashmask.simplify(mask)`; the kernel computes every composition of
+        positional masks, instead of loading partial blocks from memory.
 
     Returns:
       JAX's SplashAttentionKernel: a pytree, called with q [num_heads, q_len, head_dim], k and v. Two

@@ -154,6 +154,17 @@ class Plan:
         mismatch = self._core.verify(threads)
         return None if mismatch is None else Mismatch(*mismatch)
 
+    def savings(self, *, threads: int = 0) -> dict[str, Any]:
+        """What `simplify=True` saved: {"before": cost, "after": cost}, where a cost is {"masks": distinct
+        ones, "nodes": of their expressions, "passes": {"fwd": {"computed": whether the kernel computes
+        the mask, "partial_blocks": distinct ones, "partial_bytes": of these, packed}, ...}}. Compiles the
+        masks as they were written; "before" is None where their tables would not fit in memory.
+
+        Raises:
+          Error: the plan was not compiled with `simplify=True`.
+        """
+        return self._core.savings(check_count("threads", threads, bits=32))
+
     def show(self, pass_name: str | None = None, head: int = 0, *, width: int = 80) -> str:
         """A picture of one head's grid of blocks, `width` characters wide at most. `pass_name` is "fwd",
         "dq", "dkv", "tokamax/fwd" or "tokamax/dkv"; None is the first that the plan has."""

@@ -156,8 +156,8 @@ def process_mask(mask: MultiHeadMask, block_shape: tuple[int, int], *, is_dkv: b
       downcast_smem_data: the smallest of int8, int16, int32 for each table, instead of int32.
       head_shards, q_seq_shards: over how many devices heads and q positions are sharded.
       shrink_grid: leave empty blocks out, when all heads have one mask.
-      simplify: let the kernel compute every composition of positional masks, where JAX has partial
-        blocks; JAX's own process_mask has no such argument.
+      simplify: the tables of `simplify(mask)`; the kernel computes every composition of positional
+        masks, where JAX has partial blocks. JAX's own process_mask has no such argument.
 
     Returns:
       The tables, and the mask as a function of positions when the kernel can compute it, else None.

@@ -66,8 +66,8 @@ def process_mask(mask: Any, block_shape: tuple[int, int], is_dkv: bool = False, 
       partial_mask_blocks_dtype: of the partial blocks.
       q_seq_shards, kv_seq_shards: over how many devices q and kv positions are sharded.
       return_dynamic_grid: list visible blocks alone; otherwise every block has an entry.
-      simplify: let the kernel compute every composition of positional masks, instead of loading
-        partial blocks from memory.
+      simplify: the lists of `splashmask.simplify(mask)`; the kernel computes every composition of
+        positional masks, instead of loading partial blocks from memory.
 
     Returns:
       tokamax's MaskInfo, and the mask as a function of positions when the kernel can compute it.

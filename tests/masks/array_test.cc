@@ -49,6 +49,11 @@ TEST(ArrayTest, EqualityCountsContentNotName) {
   EXPECT_FALSE(a == Of<int32_t>(DType::kInt32, {1, 2, 4}));
   EXPECT_FALSE(a == Of<int64_t>(DType::kInt64, {1, 2, 3}));
   EXPECT_FALSE(Bools({1, 0}, {2, 1}) == Bools({1, 0}, {1, 2}));
+  std::vector<uint8_t> large(200'001, 1), other = large;
+  other[70'000] = 7;  // True all the same.
+  EXPECT_TRUE(Bools(large, {200'001}) == Bools(other, {200'001}));
+  other[200'000] = 0;
+  EXPECT_FALSE(Bools(large, {200'001}) == Bools(other, {200'001}));
 }
 
 TEST(ArrayTest, AnyByteButZeroIsTrue) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -20,6 +21,17 @@ std::vector<uint64_t> RandomRows(std::mt19937_64& random, int64_t rows, int64_t 
     }
   }
   return words;
+}
+
+// Calls `test` once for each SIMD target that this machine has.
+template <typename Test>
+void OnEveryTarget(const Test& test) {
+  for (int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    hwy::SetSupportedTargetsForTest(target);
+    SCOPED_TRACE(hwy::TargetName(target));
+    test();
+  }
+  hwy::SetSupportedTargetsForTest(0);
 }
 
 constexpr int64_t kWidths[] = {1, 2, 7, 8, 9, 63, 64, 65, 127, 128, 129, 200};
@@ -72,21 +84,98 @@ TEST(BitsTest, TestBitsSeesOneOddBitAnywhere) {
   }
 }
 
-TEST(BitsTest, TransposeMovesEveryBit) {
-  std::mt19937_64 random(7);
-  for (int64_t rows : kWidths) {
-    for (int64_t columns : kWidths) {
-      std::vector<uint64_t> in = RandomRows(random, rows, columns);
-      std::vector<uint64_t> out(static_cast<size_t>(columns * WordsFor(rows)), ~uint64_t{0});
-      const BitRows from{in.data(), WordsFor(columns)}, to{out.data(), WordsFor(rows)};
-      TransposeBits(from, rows, columns, to);
-      for (int64_t c = 0; c < columns; ++c) {
-        for (int64_t r = 0; r < 64 * WordsFor(rows); ++r) {
-          ASSERT_EQ(r < rows && Bit(from.row(r), c), Bit(to.row(c), r));
-        }
+TEST(BitsTest, TestBitsSeesOneOddBitInAnyVector) {
+  constexpr int64_t kColumns = 64 * 19 + 5, kWords = WordsFor(kColumns);
+  OnEveryTarget([] {
+    std::vector<uint64_t> zeros(2 * kWords), ones(2 * kWords, ~uint64_t{0});
+    for (int64_t i = 0; i < 2 * kColumns; i += 3) {
+      const int64_t word = i / kColumns * kWords + i % kColumns / 64;
+      const uint64_t bit = uint64_t{1} << (i % kColumns % 64);
+      zeros[word] ^= bit;
+      ones[word] ^= bit;
+      ASSERT_TRUE(TestBits({zeros.data(), kWords}, 2, kColumns).any);
+      ASSERT_FALSE(TestBits({zeros.data(), kWords}, 2, kColumns).all);
+      ASSERT_FALSE(TestBits({ones.data(), kWords}, 2, kColumns).all);
+      ASSERT_TRUE(TestBits({ones.data(), kWords}, 2, kColumns).any);
+      zeros[word] ^= bit;
+      ones[word] ^= bit;
+    }
+  });
+}
+
+TEST(BitsTest, TestBitsOfBlocksSideBySide) {
+  OnEveryTarget([] {
+    for (int64_t columns : {64, 192, 512, 576}) {
+      constexpr int64_t kBlocks = 5;
+      const int64_t words = WordsFor(columns), stride = kBlocks * words;
+      std::vector<uint64_t> bits(static_cast<size_t>(3 * stride));
+      for (int64_t r = 0; r < 3; ++r) {
+        std::fill_n(bits.begin() + r * stride + words, words, ~uint64_t{0});
+        std::fill_n(bits.begin() + r * stride + 4 * words, words, ~uint64_t{0});
+      }
+      bits[2 * stride + 3 * words - 1] = uint64_t{1} << 63;  // In block 2.
+      bits[4 * words] -= 1;                                  // In block 4.
+      AnyAll found[kBlocks];
+      TestBits({bits.data(), stride}, 3, columns, kBlocks, found);
+      const bool any[kBlocks] = {false, true, true, false, true};
+      for (int64_t i = 0; i < kBlocks; ++i) {
+        ASSERT_EQ(any[i], found[i].any) << columns << " block " << i;
+        ASSERT_EQ(i == 1, found[i].all) << columns << " block " << i;
       }
     }
-  }
+  });
+}
+
+TEST(BitsTest, DrawIntervalsSetsThoseAndNoOthers) {
+  OnEveryTarget([] {
+    std::mt19937_64 random(6);
+    for (int64_t columns : {1, 63, 64, 65, 127, 128, 300, 512, 700, 1024 + 65}) {
+      constexpr int64_t kRows = 70;
+      int64_t begins[kRows], ends[kRows];
+      for (int64_t r = 0; r < kRows; ++r) {
+        begins[r] = static_cast<int64_t>(random() % static_cast<uint64_t>(columns + 1));
+        ends[r] = static_cast<int64_t>(random() % static_cast<uint64_t>(columns + 1));
+        if (r % 7 == 0) begins[r] = 0;
+        if (r % 5 == 0) ends[r] = columns;
+        if (r % 11 == 0) begins[r] = begins[r] / 64 * 64;
+        if (r % 13 == 0) ends[r] = ends[r] / 64 * 64;
+      }
+      const int64_t stride = WordsFor(columns) + 1;  // The word between two rows is nobody's.
+      std::vector<uint64_t> words(static_cast<size_t>(kRows * stride), 0x5A5A5A5A5A5A5A5A);
+      DrawIntervals(begins, ends, kRows, columns, {words.data(), stride});
+      for (int64_t r = 0; r < kRows; ++r) {
+        const uint64_t* row = words.data() + r * stride;
+        for (int64_t c = 0; c < 64 * WordsFor(columns); ++c) {
+          ASSERT_EQ(begins[r] <= c && c < ends[r], Bit(row, c))
+              << columns << " columns, [" << begins[r] << ", " << ends[r] << "), bit " << c;
+        }
+        ASSERT_EQ(0x5A5A5A5A5A5A5A5A, row[stride - 1]);
+      }
+    }
+  });
+}
+
+TEST(BitsTest, TransposeMovesEveryBit) {
+  const auto check = [](std::mt19937_64& random, int64_t rows, int64_t columns) {
+    std::vector<uint64_t> in = RandomRows(random, rows, columns);
+    std::vector<uint64_t> out(static_cast<size_t>(columns * WordsFor(rows)), ~uint64_t{0});
+    const BitRows from{in.data(), WordsFor(columns)}, to{out.data(), WordsFor(rows)};
+    TransposeBits(from, rows, columns, to);
+    for (int64_t c = 0; c < columns; ++c) {
+      for (int64_t r = 0; r < 64 * WordsFor(rows); ++r) {
+        ASSERT_EQ(r < rows && Bit(from.row(r), c), Bit(to.row(c), r));
+      }
+    }
+  };
+  OnEveryTarget([&] {
+    std::mt19937_64 random(7);
+    for (int64_t rows : kWidths) {
+      for (int64_t columns : kWidths) check(random, rows, columns);
+    }
+    check(random, 70, 512);
+    check(random, 64, 512 + 65);
+    check(random, 130, 1024 + 1);
+  });
 }
 
 TEST(BitsTest, StorePackedKeepsBytesInOrder) {
@@ -104,11 +193,9 @@ TEST(BitsTest, StorePackedKeepsBytesInOrder) {
   }
 }
 
-// Every SIMD target that this machine has, by name.
 TEST(BitsTest, PackBoolsOnEveryTarget) {
-  std::mt19937_64 random(9);
-  for (int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    hwy::SetSupportedTargetsForTest(target);
+  OnEveryTarget([] {
+    std::mt19937_64 random(9);
     for (int64_t count = 1; count <= 300; ++count) {
       std::vector<std::byte> bools(static_cast<size_t>(count));
       for (std::byte& b : bools) b = std::byte(random() % 2 * (1 + random() % 255));
@@ -116,11 +203,10 @@ TEST(BitsTest, PackBoolsOnEveryTarget) {
       PackBools(bools.data(), count, row.data());
       for (int64_t i = 0; i < 64 * WordsFor(count); ++i) {
         ASSERT_EQ(i < count && bools[i] != std::byte{0}, Bit(row.data(), i))
-            << hwy::TargetName(target) << " count " << count << " bit " << i;
+            << "count " << count << " bit " << i;
       }
     }
-  }
-  hwy::SetSupportedTargetsForTest(0);
+  });
 }
 
 }  // namespace

@@ -2,8 +2,10 @@
 // Compiles a fixed set of masks and certifies each plan. Exits 0 when all are proven, 1 at the
 // first mismatch, which it prints, and 2 when the library threw.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <random>
 #include <utility>
 #include <vector>
@@ -80,8 +82,17 @@ bool LargeCasesProven() {
     masks.push_back(
         (Mask::Local(shape, 300, 40) | Mask::Stride(shape, 70)).Reorder(std::nullopt, kv));
   }
+  // A dense mask of whole blocks, and of blocks that are partial in some rows alone.
+  std::vector<uint8_t> cells(static_cast<size_t>(shape.q_len * shape.kv_len));
+  for (int64_t q = 0; q < shape.q_len; ++q) {
+    std::fill_n(cells.begin() + q * shape.kv_len, q - q % 100, uint8_t{1});
+  }
+  masks.push_back(
+      Mask::Dense(shape, Array(DType::kBool, {shape.q_len, shape.kv_len},
+                               std::shared_ptr<const void>(cells.data(), [](auto) {}))));
+  masks.push_back(masks.back() ^ Mask::Causal(shape, 900));
   std::mt19937_64 random(1);
-  while (masks.size() < 60) {
+  while (masks.size() < 62) {
     masks.push_back(RandomMask(random, shape, 2).Reorder(Scattered(shape)));
   }
   uint64_t number = 0;
@@ -103,6 +114,27 @@ bool RandomCasesProven() {
   return true;
 }
 
+// Masks of few distinct operands, which occur again and again, simplified.
+bool SimplifiedCasesProven() {
+  const Shape shape{24, 48};
+  std::mt19937_64 random(3);
+  for (uint64_t number = 0; number < kRandomCases; ++number) {
+    std::vector<Mask> masks;
+    for (int i = 0; i < 3; ++i) masks.push_back(RandomMask(random, shape, 1));
+    for (int i = 0; i < 5; ++i) {
+      const Mask a = masks[random() % masks.size()], b = masks[random() % masks.size()];
+      const uint64_t kind = random() % 4;
+      masks.push_back(kind == 0 ? a & b : kind == 1 ? a | b : kind == 2 ? a ^ b : a - b);
+    }
+    CompileOptions options;
+    options.fwd = options.dkv = BlockShape{8, 6};
+    options.plan.simplify = true;
+    const MultiHeadMask heads({masks.back(), masks[random() % masks.size()]});
+    if (!Proven("simplified case", number, heads, options)) return false;
+  }
+  return true;
+}
+
 bool TokamaxCasesProven() {
   const Shape shape{24, 48};
   std::mt19937_64 random(2);
@@ -114,6 +146,7 @@ bool TokamaxCasesProven() {
     options.block = {random() % 2 ? 2 : 4, random() % 2 ? 3 : 8};
     options.q_seq_shards = random() % 2 ? 1 : 3;
     options.kv_seq_shards = random() % 2 ? 1 : 2;
+    options.simplify = random() % 4 == 0;
     options.return_dynamic_grid = random() % 3 != 0;
     plan.tokamax_fwd = CompileTokamax(mask, options);
     options.is_dkv = true;
@@ -129,7 +162,10 @@ bool TokamaxCasesProven() {
 int main() {
   try {
     using namespace splashmask;
-    return RandomCasesProven() && TokamaxCasesProven() && LargeCasesProven() ? 0 : 1;
+    return RandomCasesProven() && SimplifiedCasesProven() && TokamaxCasesProven() &&
+                   LargeCasesProven()
+               ? 0
+               : 1;
   } catch (const splashmask::Error& error) {
     std::printf("%s\n", error.what());
     return 2;

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "splashmask/masks/simplify.h"
+#include "splashmask/planner/certify/simplify_check.h"
 #include "tests/planner/certify_support.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/naive_mask.h"
@@ -134,6 +136,51 @@ TEST(CertifyTest, PassesMayBeAbsent) {
   EXPECT_FALSE(nothing.mismatch);
   EXPECT_EQ(nothing.cells, 0);
   EXPECT_TRUE(nothing.empty.empty());
+}
+
+TEST(CertifyTest, SimplifiedPlansAreThoseOfTheMasks) {
+  const Shape shape{32, 32};
+  const Mask causal = Mask::Causal(shape);
+  PlanOptions simplify;
+  simplify.simplify = true;
+  // Heads that mean one mask share tables; the kernel computes it.
+  const MultiHeadMask mask({causal & Mask::Local(shape, 99, std::nullopt), causal,
+                            ~Mask::Local(shape, -1, std::nullopt), causal - Mask::Empty(shape)});
+  Plan plan = NaivePlan(mask, AllPasses({8, 8}, {8, 8}, simplify));
+  EXPECT_TRUE(Accepts(plan));
+  EXPECT_EQ(plan.fwd->info.block_mask->shape(), (std::array<int64_t, 3>{1, 4, 4}));
+  EXPECT_EQ(plan.fwd->mask_function, causal);
+  EXPECT_EQ(Certify(plan).cells, 4 * 32 * 32) << "the tables' and those of three that changed";
+
+  plan.fwd->mask_function = Mask::Causal(shape, 1);
+  EXPECT_EQ(Verify(plan)->ToString(),
+            "fwd mask_function: expected causal() of shape (32, 32), got causal(1) of shape (32, "
+            "32)");
+  plan.fwd->mask_function = mask.masks()[0];
+  EXPECT_EQ(Verify(plan)->table, "mask_function") << "the function is the simplified one";
+  Plan other = NaivePlan(mask, AllPasses({8, 8}, {8, 8}));
+  other.options.simplify = true;
+  EXPECT_TRUE(Verify(other)) << "tables of each head";
+}
+
+TEST(CertifyTest, SimplifyingIsNotBelieved) {
+  const Shape shape{600, 5000};
+  const Mask causal = Mask::Causal(shape), prefix = Mask::Prefix(shape, 4500);
+  const auto check = [&](const std::vector<Mask>& masks, const std::vector<Mask>& simple) {
+    const Progress silent;
+    certify::RowProgress progress(silent, 1);
+    return certify::SimplifyCheck(MultiHeadMask(masks), MultiHeadMask(simple)).Run(progress);
+  };
+  const Mask twice = causal & causal;
+  EXPECT_FALSE(check({causal, twice, prefix}, {causal, causal, prefix}));
+  // One cell too few: the last that anybody sees.
+  const Mask short_of_one =
+      prefix - (Mask::QRange(shape, 599, 600) & Mask::KvRange(shape, 4499, 4500));
+  EXPECT_EQ(check({causal, twice, prefix}, {causal, causal, short_of_one})->ToString(),
+            "fwd simplify: expected 1, got 0 (at head 2, q 599, kv 4499)");
+  // The first of many, whatever thread meets one first.
+  EXPECT_EQ(check({twice, prefix}, {Mask::Causal(shape, 1), prefix})->ToString(),
+            "fwd simplify: expected 0, got 1 (at head 0, q 0, kv 1)");
 }
 
 TEST(CertifyTest, WhereJaxFails) {

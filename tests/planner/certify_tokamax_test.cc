@@ -15,6 +15,7 @@
 
 #include "splashmask/masks/error.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/simplify.h"
 #include "tests/planner/certify_support.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/naive_mask.h"
@@ -80,9 +81,13 @@ TEST(CertifyTokamaxTest, AcceptsRandomPlans) {
     ASSERT_FALSE(certificate.mismatch)
         << ToString(plan.mask) << ": " << certificate.mismatch->ToString();
     entries += certificate.entries;
-    EXPECT_EQ(
-        certificate.cells,
-        12 * 24 * (plan.tokamax_fwd->options.block == plan.tokamax_dkv->options.block ? 1 : 2));
+    const bool simplifies =
+        plan.tokamax_fwd->options.simplify || plan.tokamax_dkv->options.simplify;
+    const Mask& mask = plan.mask.masks().front();
+    const int block_shapes =
+        plan.tokamax_fwd->options.block == plan.tokamax_dkv->options.block ? 1 : 2;
+    const int simplified = simplifies && !(Simplify(mask) == mask) ? 1 : 0;
+    EXPECT_EQ(certificate.cells, 12 * 24 * (block_shapes + simplified));
   }
   EXPECT_GT(entries, 10 * SampleSize(1000));
 }

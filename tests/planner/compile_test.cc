@@ -10,6 +10,7 @@
 
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/planner/compile/simplify_savings.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/naive_mask.h"
 #include "tests/support/naive_tables.h"
@@ -32,6 +33,113 @@ std::vector<int32_t> Entries(const Table& table) {
 void ExpectSamePlan(const Plan& expected, const Plan& got) {
   for (Pass pass : kAllPasses) {
     EXPECT_TRUE(expected.pass(pass) == got.pass(pass)) << PassName(pass);
+  }
+}
+
+// Each mask, and what has to be compiled for it.
+TEST(CompileTest, SimplifiedMasksAreCompiledAsTheSimplerMask) {
+  const Shape shape{64, 64};
+  CompileOptions simplify = AllPasses({8, 8});
+  simplify.plan.simplify = true;
+  const auto plan = [&](const std::string& text, const CompileOptions& options) {
+    return Compile(ParseMultiHeadMask(text, shape), options);
+  };
+  for (const auto& [text, simpler] :
+       {std::pair("causal() & local(100, none)", "causal()"),
+        std::pair("causal() & local(9, none)", "local(9, 0)"),
+        std::pair("chunked_causal(64) | chunked_causal(8)", "causal()"),
+        std::pair("[causal() | full() ^ full(), ~~causal()]", "[causal() * 2]"),
+        std::pair("reorder(causal() | causal(-1), q=zigzag(4))",
+                  "reorder(causal(), q=zigzag(4))")}) {
+    SCOPED_TRACE(text);
+    ExpectSamePlan(plan(simpler, AllPasses({8, 8})), plan(text, simplify));
+  }
+  const Plan documents = plan("documents([64]) & documents([20, 44])", simplify);
+  ExpectSamePlan(plan("documents([20, 44])", AllPasses({8, 8})), documents);
+  EXPECT_EQ(ToString(documents.mask), "[documents([64]) & documents([20, 44])]")
+      << "as it was written";
+}
+
+TEST(CompileTest, SavingsOfSimplifying) {
+  const Shape shape{64, 64};
+  CompileOptions options = AllPasses({8, 16});
+  options.dq.reset();
+  options.plan.simplify = true;
+  const auto savings = [&](const std::string& text) {
+    return FindSavings(Compile(ParseMultiHeadMask(text, shape), options));
+  };
+  using PassCost = MaskCost::PassCost;
+  // Blocks of 8 x 16 on the diagonal begin at column 0 or 8: two that differ, of 16 bytes each.
+  SimplifySavings found = savings("[causal() & full(), causal()]");
+  EXPECT_EQ(found.after,
+            (MaskCost{1, 1, {PassCost{Pass::kFwd, true, 0, 0}, PassCost{Pass::kDkv, true, 0, 0}}}));
+  EXPECT_EQ(
+      found.before,
+      (MaskCost{2, 4, {PassCost{Pass::kFwd, false, 2, 32}, PassCost{Pass::kDkv, false, 2, 32}}}));
+  // Nothing to compare to.
+  found = savings("documents([20, 44])");
+  EXPECT_EQ(found.before, found.after);
+  EXPECT_EQ(found.after.nodes, 1);
+  EXPECT_GT(found.after.passes[0].partial_blocks, 0);
+  found = savings("local(0, 0) | local(1, 1)");
+  EXPECT_EQ(found.before->nodes, 3);
+  EXPECT_GT(found.before->passes[0].partial_bytes, 0);
+  EXPECT_TRUE(found.after.passes[1].is_computed);
+  // Heads that are not seen to be one mask would need tables of their own, 2^20 of them.
+  const Shape long_shape{1 << 14, 1 << 14};
+  std::vector<Mask> heads(kMaxHeads, Mask::Causal(long_shape));
+  heads.back() = ~~heads.back();
+  CompileOptions many;
+  many.fwd = BlockShape{16, 16};
+  many.plan.simplify = true;
+  found = FindSavings(Compile(MultiHeadMask(heads), many));
+  EXPECT_FALSE(found.before);
+  EXPECT_EQ(found.after, (MaskCost{1, 1, {PassCost{Pass::kFwd, true, 0, 0}}}));
+  options.plan.simplify = false;
+  ExpectError(ErrorCode::kInvalidArgument,
+              "[savings] expected a plan compiled with simplify, got one without",
+              [&] { savings("causal()"); });
+}
+
+// A dense mask of tiles that are empty, full, full in some rows alone, or noise: its blocks are
+// drawn side by side, some rows at a time.
+Mask TiledDense(Shape shape, int64_t tile, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const auto cells = std::make_shared<std::vector<uint8_t>>(shape.q_len * shape.kv_len);
+  for (int64_t q0 = 0; q0 < shape.q_len; q0 += tile) {
+    for (int64_t k0 = 0; k0 < shape.kv_len; k0 += tile) {
+      const uint64_t kind = random() % 5;
+      const auto full_rows = static_cast<int64_t>(random() % static_cast<uint64_t>(tile));
+      for (int64_t q = q0; q < std::min(q0 + tile, shape.q_len); ++q) {
+        for (int64_t k = k0; k < std::min(k0 + tile, shape.kv_len); ++k) {
+          (*cells)[q * shape.kv_len + k] = kind == 0   ? 0
+                                           : kind == 1 ? 1
+                                           : kind == 2 ? q - q0 < full_rows
+                                           : kind == 3 ? q - q0 >= full_rows
+                                                       : random() % 2;
+        }
+      }
+    }
+  }
+  return Mask::Dense(shape, Array(DType::kBool, {shape.q_len, shape.kv_len},
+                                  std::shared_ptr<const void>(cells, cells->data())));
+}
+
+TEST(CompileTest, DenseMasksInBlocksOfEveryKind) {
+  const Shape shape{120, 640};
+  for (uint64_t seed = 0; seed < 6; ++seed) {
+    const Mask dense = TiledDense(shape, seed % 2 == 0 ? 20 : 64, seed);
+    const Mask clipped = dense & Mask::Causal(shape, 400);
+    for (const Mask& mask : {dense, clipped, clipped.Reorder(Positions::Striped(4))}) {
+      for (const BlockShape block :
+           {BlockShape{20, 64}, {24, 128}, {120, 640}, {8, 64}, {20, 80}}) {
+        SCOPED_TRACE("seed " + std::to_string(seed) + " block " + std::to_string(block.q) + " x " +
+                     std::to_string(block.kv));
+        const CompileOptions options = AllPasses(block);
+        const MultiHeadMask heads(mask, 1);
+        ExpectSamePlan(NaivePlan(heads, options), Compile(heads, options));
+      }
+    }
   }
 }
 

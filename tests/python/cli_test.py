@@ -50,7 +50,7 @@ def test_examples_in_help_work(run, tmp_path):
     (tmp_path / "less").symlink_to(shutil.which("cat"))
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     seen = 0
-    for command in ["compile", "inspect", "run", "show", "verify", ""]:
+    for command in ["compile", "diff", "explain", "inspect", "run", "show", "verify", ""]:
         if command == "verify":
             shutil.copy(tmp_path / "llama.h5", tmp_path / "edited.h5")
         text = run(*command.split(), "--help").stdout
@@ -134,6 +134,31 @@ def test_flags_reach_the_options(run):
     }
 
 
+def test_simplify_tells_what_it_saved(run):
+    flags = ["--q-len", "2048", "--heads", "2", "--passes", "fwd", "--simplify"]
+    done = run("compile", "[causal() & local(4096, none), causal()]", *flags)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    # The partial blocks of both heads are the same 512 x 512 bits.
+    assert lines[:3] == [
+        "mask    [causal() & local(4096, none), causal()]", "simple  [causal() * 2]",
+        "saved   4 nodes -> 1 node, 1 partial block (32.0 KiB) -> none, computed by the kernel"
+    ]
+    done = run("compile", "stride(3) & stride(5)", *flags, "--json")
+    result = json.loads(done.stdout)
+    assert result["mask"] == "[(stride(3) & stride(5)) * 2]"
+    assert result["simplified"] == "[stride(15) * 2]"
+    before, after = result["savings"]["before"], result["savings"]["after"]
+    assert (before["masks"], before["nodes"], after["masks"], after["nodes"]) == (1, 3, 1, 1)
+    # Seven distances between two of four blocks, no two of them alike modulo 15.
+    assert before["passes"] == {
+        "fwd": {"computed": False, "partial_blocks": 7, "partial_bytes": 7 * 512 * 64}
+    }
+    assert after["passes"] == {"fwd": {"computed": True, "partial_blocks": 0, "partial_bytes": 0}}
+    done = run("compile", "documents([1000, 1048])", *flags)
+    assert "saved   nothing to save\n" in done.stdout
+
+
 # --- JSON, as docs/cli.md lists it.
 
 PLAN_KEYS = {"mask", "q_len", "kv_len", "num_heads", "options", "passes", "tokamax"}
@@ -143,7 +168,9 @@ COUNTS = {"empty", "partial", "full", "density"}
 def test_json_keys(run):
     done = run("compile", "q_range(5, 4096)", "--q-len", "4096", "-o", "plan.h5", "--json")
     result = json.loads(done.stdout)
-    assert set(result) == PLAN_KEYS | {"digests", "empty_rows", "file", "file_bytes", "seconds"}
+    assert set(result) == PLAN_KEYS | {"digests", "empty_rows", "file", "file_bytes", "simplified",
+                                       "savings", "seconds"}
+    assert result["simplified"] is None and result["savings"] is None
     fwd = result["passes"]["fwd"]
     assert set(fwd) == {"block_q", "block_kv", "tables", "mask_function", "blocks", "blocks_by_head"}
     assert set(fwd["blocks"]) == COUNTS
@@ -357,7 +384,7 @@ def test_empty_rows_allow_says_nothing(run):
 # --- Bad input: exit 2, a message that names the fragment, nothing written.
 
 BAD_ARGUMENTS = [
-    ([], "expected a command (compile, inspect, run, show, verify, bench)"),
+    ([], "expected a command (compile, diff, explain, inspect, run, show, verify, bench)"),
     (["compil"], "got 'compil': did you mean compile?"),
     (["--versoin"], "unknown option --versoin: did you mean --version?"),
     (["compile"], "MASK is required"),

@@ -67,7 +67,7 @@ def test_simplify_is_stored(tmp_path):
     for one in (plan, sm.load(tmp_path / "plan.h5")):
         for tables in (one.tokamax_fwd, one.tokamax_dkv):
             assert tables.simplify and tables.partial_mask_blocks is None
-            assert str(tables.mask_function) == str(mask)
+            assert str(tables.mask_function) == "local(9, 0)"
         assert one.verify() is None
 
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/naive_mask.h"
 
+#include <regex>
+
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/where/fits_kernel.h"
 
 namespace splashmask {
 
@@ -166,12 +169,13 @@ std::vector<uint8_t> NaiveCells(const Mask& mask) {
   return cells;
 }
 
-bool IsPositionalText(const Mask& mask) {
-  const std::string text = ToString(mask);
+bool IsPositionalText(const Mask& mask, const std::optional<Array>& q_positions) {
+  static const std::regex predicates("where\\(\"[^\"]*\"\\)");
+  const std::string text = std::regex_replace(ToString(mask), predicates, "");
   for (const char* word : {"\"", "documents", "custom", "reorder"}) {
     if (text.find(word) != std::string::npos) return false;
   }
-  return true;
+  return PredicatesFitKernel(mask, q_positions);
 }
 
 }  // namespace splashmask

@@ -3,6 +3,7 @@
 // One cell of a mask, straight from the table of definitions. Slow and obvious on purpose.
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "splashmask/masks/mask.h"
@@ -15,8 +16,8 @@ bool NaiveAt(const Mask& mask, int64_t q, int64_t kv);
 /// All cells, one byte each (0 or 1), row by row.
 std::vector<uint8_t> NaiveCells(const Mask& mask);
 
-/// With simplify: whether the text form names no array and reorders nothing, so that a kernel can
-/// compute the mask from positions.
-bool IsPositionalText(const Mask& mask);
+/// With simplify: whether the text form names no array and reorders nothing, and predicates stay in
+/// 32 bits, so that a kernel can compute the mask from positions (nullopt: those of its rows).
+bool IsPositionalText(const Mask& mask, const std::optional<Array>& q_positions);
 
 }  // namespace splashmask

@@ -10,6 +10,7 @@
 
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/print.h"
+#include "splashmask/masks/simplify.h"
 #include "tests/support/naive_mask.h"
 
 namespace splashmask {
@@ -97,7 +98,12 @@ class NaivePassBuilder {
  public:
   NaivePassBuilder(const MultiHeadMask& mask, BlockShape block, bool is_dkv,
                    const PlanOptions& options, bool shrink)
-      : mask_(mask), block_(block), is_dkv_(is_dkv), options_(options), shrink_(shrink) {
+      : original_(mask),
+        mask_(options.simplify ? Simplify(mask) : mask),
+        block_(block),
+        is_dkv_(is_dkv),
+        options_(options),
+        shrink_(shrink) {
     q_blocks_ = mask.shape().q_len / block.q;
     kv_blocks_ = mask.shape().kv_len / block.kv;
     heads_per_shard_ = mask.num_heads() / options.head_shards;
@@ -130,7 +136,7 @@ class NaivePassBuilder {
       mask_of_head_.push_back(found - masks_.begin());
       if (found == masks_.end()) {
         masks_.push_back(head_mask);
-        cells_.push_back(NaiveCells(head_mask));
+        cells_.push_back(NaiveCells(original_.masks()[head]));
       }
     }
     per_head_ = false;
@@ -316,7 +322,11 @@ class NaivePassBuilder {
     const auto* reorder = std::get_if<node::Reorder>(&masks_[0].node().expr);
     if (reorder != nullptr && reorder->kv) return false;
     const Mask& leaf = reorder == nullptr ? masks_[0] : reorder->mask;
-    if (!IsComputableLeaf(leaf) && !(options_.simplify && IsPositionalText(leaf))) return false;
+    if (!IsComputableLeaf(leaf) &&
+        !(options_.simplify &&
+          IsPositionalText(
+              leaf, reorder == nullptr ? std::nullopt : std::optional(reorder->q->positions))))
+      return false;
     pass->mask_function = leaf;
     if (reorder != nullptr) {
       pass->info.q_sequence = reorder->q->positions;
@@ -344,7 +354,9 @@ class NaivePassBuilder {
     return packed;
   }
 
-  const MultiHeadMask& mask_;
+  // Simplified masks say which heads are alike and what the kernel computes; cells are the masks'.
+  const MultiHeadMask& original_;
+  const MultiHeadMask mask_;
   const BlockShape block_;
   const bool is_dkv_;
   const PlanOptions& options_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "splashmask/masks/node.h"
+#include "splashmask/masks/simplify.h"
 #include "tests/support/naive_mask.h"
 
 namespace splashmask {
@@ -136,10 +137,15 @@ int32_t MaskNext(const std::vector<Visit>& visits, size_t i) {
 TokamaxPass NaiveTokamax(const Mask& mask, const TokamaxOptions& options) {
   TokamaxPass pass;
   pass.options = options;
-  const auto* reorder = std::get_if<node::Reorder>(&mask.node().expr);
-  const Mask function = reorder == nullptr || reorder->kv ? mask : reorder->mask;
+  const Mask simple = options.simplify ? Simplify(mask) : mask;
+  const auto* reorder = std::get_if<node::Reorder>(&simple.node().expr);
+  if (reorder != nullptr && reorder->kv) reorder = nullptr;
+  const Mask function = reorder == nullptr ? simple : reorder->mask;
   const bool computable =
-      KernelComputes(function) || (options.simplify && IsPositionalText(function));
+      KernelComputes(function) ||
+      (options.simplify &&
+       IsPositionalText(function,
+                        reorder == nullptr ? std::nullopt : std::optional(reorder->q->positions)));
   if (computable && reorder != nullptr) {
     pass.info.q_sequence = reorder->q->positions;
   } else if (computable) {
