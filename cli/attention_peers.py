@@ -4,6 +4,7 @@
 import functools
 import operator
 import os
+import time
 
 
 class Predicate:
@@ -92,7 +93,18 @@ class Case:
         return self.cells
 
 
-class Torch:
+class Peer:
+    def settle(self):
+        """Waits, for a while, until no thread of ours is at work any more: what a library cleans up behind
+        itself would slow down whose turn is next."""
+        for _ in range(100):
+            before = time.process_time()
+            time.sleep(0.02)
+            if time.process_time() - before < 0.002:
+                return
+
+
+class Torch(Peer):
     def __init__(self, threads):
         import torch
         self.torch = torch
@@ -153,7 +165,7 @@ class Flex(Torch):
                                  enable_gqa=case.is_shared)
 
 
-class Jax:
+class Jax(Peer):
     """jax.nn.dot_product_attention, in jit; arrays lie as it takes them"""
 
     def __init__(self, threads):

@@ -119,7 +119,8 @@ json::object TellTables(Peers& peers, const std::string& name) {
 std::string FirstDifference(const json::object& ours, const json::object& theirs) {
   for (const auto& [pass, fields] : ours) {
     const json::value* told = theirs.if_contains(pass);
-    if (told == nullptr || !told->is_object()) return fmt::format("no {}", std::string(pass));
+    if (told == nullptr || !told->is_object())
+      return fmt::format("tables have no {}", std::string(pass));
     for (const auto& [name, expected] : fields.get_object()) {
       const json::value* got = told->get_object().if_contains(name);
       if (got != nullptr && *got == expected) continue;

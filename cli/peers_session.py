@@ -1,5 +1,5 @@
-
-
+# SPDX-License-Identifier: Apache-2.0
+#
 # How every peers' program ends. What comes before has PEERS, a class for each name, and Case, which
 # makes what load takes of a request.
 #
@@ -16,16 +16,6 @@ import json
 import os
 import sys
 import time
-
-
-def settle():
-    """Waits, for a while, until no thread of ours is at work any more: what a library cleans up behind
-    itself would slow down whose turn is next."""
-    for _ in range(100):
-        before = time.process_time()
-        time.sleep(0.02)
-        if time.process_time() - before < 0.002:
-            return
 
 
 class Session:
@@ -57,7 +47,7 @@ class Session:
         begin = time.perf_counter()
         peer.run()
         seconds = time.perf_counter() - begin
-        settle()
+        peer.settle()
         return {"seconds": seconds}
 
 

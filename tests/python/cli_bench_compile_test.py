@@ -128,44 +128,55 @@ def test_a_mask_for_each_head(run):
         "[peers] ValueError: tokamax has one mask for all heads", None]
 
 
+def test_where_jax_fails_is_told(run):
+    deep = " & ".join(["causal()", "prefix(9)"] * 600)
+    done = run(*SMALL, "causal(5000000000)", deep, "local(5, 5)", "--json", *PYTHON, "--peers", "jax")
+    problems = [row["peers"][0]["problem"] for row in described(done)["masks"]]
+    assert problems[0] == "[peers] OverflowError: Python integer 5000000000 out of bounds for int32"
+    assert problems[1].startswith("[peers] RecursionError: ") and problems[2] is None
+
+
 CAUSAL = "causal() & local(30, 0)"
 LOOP = "for name, (info, function) in self.tables.items():"
-
-
-@pytest.mark.parametrize("change, problem", [
-    ("block_mask=1 - info.block_mask", "block_mask: expected int8[1, 4, 3], got other values"),
-    ("data_next=info.data_next.astype('int16')", "data_next: expected int8[1, 4, 3], got int16[1, 4, 3]"),
-    ("mask_next=info.mask_next[:, :, 1:]", "mask_next: expected int8[1, 4, 3], got int8[1, 4, 2]"),
-    ("mask_next=None", "mask_next: expected int8[1, 4, 3], got None"),
-    ("q_sequence=np.arange(64)", "q_sequence: expected None, got int64[64]"),
-    ("partial_mask_blocks=info.partial_mask_blocks[::-1]",
+LIES = [  # A pass, what is told of it, and what is said then.
+    ("fwd", "info", "function", None),
+    ("fwd", "info._replace(block_mask=1 - info.block_mask)", "function",
+     "block_mask: expected int8[1, 4, 3], got other values"),
+    ("dkv", "info._replace(block_mask=info.block_mask * 2)", "function",
+     "block_mask: expected int8[1, 3, 4], got other values"),
+    ("fwd", "info._replace(data_next=info.data_next.astype('int16'))", "function",
+     "data_next: expected int8[1, 4, 3], got int16[1, 4, 3]"),
+    ("fwd", "info._replace(mask_next=info.mask_next[:, :, 1:])", "function",
+     "mask_next: expected int8[1, 4, 3], got int8[1, 4, 2]"),
+    ("fwd", "info._replace(mask_next=None)", "function", "mask_next: expected int8[1, 4, 3], got None"),
+    ("dkv", "info._replace(q_sequence=np.arange(64))", "function",
+     "q_sequence: expected None, got int64[64]"),
+    ("fwd", "info._replace(partial_mask_blocks=info.partial_mask_blocks[::-1])", "function",
      "partial_mask_blocks: expected bool[3, 16, 16], got other values"),
-    ("partial_mask_blocks=info.partial_mask_blocks * np.int8(1)",
+    ("dkv", "info._replace(partial_mask_blocks=info.partial_mask_blocks.swapaxes(1, 2))", "function",
+     "partial_mask_blocks: expected bool[3, 16, 16], got other values"),
+    ("fwd", "info._replace(partial_mask_blocks=info.partial_mask_blocks * np.int8(1))", "function",
      "partial_mask_blocks: expected bool[3, 16, 16], got int8[3, 16, 16]"),
-    ("is_dynamic_mask=True", "is_dynamic_mask: expected None, got true"),
-])
-def test_a_peer_that_differs_is_not_timed(run, tmp_path, change, problem):
-    python = with_changed(tmp_path, LOOP, f"{LOOP}\n            info = info._replace({change})")
-    (row,) = described(run(*SMALL, CAUSAL, *python, "--json"), code=1)["masks"]
-    (peer,) = row["peers"]
-    assert peer["problem"] == f"not timed: its fwd {problem}"
-    assert peer["seconds"] is None and peer["ratio"] is None and row["seconds"] > 0
+    ("fwd", "info._replace(is_dynamic_mask=True)", "function", "is_dynamic_mask: expected None, got true"),
+    ("dkv", "info", "abs", "mask_function: expected false, got true"),
+]
 
 
-def test_every_pass_is_compared(run, tmp_path):
-    python = with_changed(tmp_path, LOOP, f"{LOOP}\n            if name == 'dkv': info = info._replace("
-                          "block_mask=info.block_mask * 2)")
-    (row,) = described(run(*SMALL, CAUSAL, *python, "--json"), code=1)["masks"]
-    assert row["peers"][0]["problem"] == (
-        "not timed: its dkv block_mask: expected int8[1, 3, 4], got other values")
-    text = run(*SMALL, CAUSAL, *python)
-    assert text.returncode == 1 and "JAX's process_mask     not timed: its dkv block_mask" in text.stdout
-
-
-def test_a_function_in_the_kernel_is_compared(run, tmp_path):
-    python = with_changed(tmp_path, "function is not None", "True")
-    (row,) = described(run(*SMALL, CAUSAL, *python, "--json"), code=1)["masks"]
-    assert row["peers"][0]["problem"] == "not timed: its fwd mask_function: expected false, got true"
+def test_a_peer_that_differs_is_not_timed(run, tmp_path):
+    lies = ", ".join(f"lambda name, info, function: ({info}, {function}) if name == '{name}' else (info, function)"
+                     for name, info, function, _ in LIES)
+    # One for each mask in turn, as each is told of once.
+    old, new = "passes = {}\n", "passes = {}\n        lie = LIES.pop(0)\n"
+    change = (f"assert source.count({LOOP!r}) == source.count({old!r}) == 1\n"
+              f"source = source.replace({LOOP!r}, {LOOP!r} + '\\n            info, function = lie(name, info, "
+              f"function)').replace({old!r}, {new!r}).replace('PEERS = ', {f'LIES = [{lies}]'!r} + '\\nPEERS = ')")
+    python = ["--python", python_program(tmp_path, change), "--peers", "jax"]
+    rows = described(run(*SMALL, *[CAUSAL] * len(LIES), *python, "--json"), code=1)["masks"]
+    for (name, _, _, problem), row in zip(LIES, rows, strict=True):
+        (peer,) = row["peers"]
+        assert peer["problem"] == (problem and f"not timed: its {name} {problem}")
+        assert (peer["seconds"] is None) == (peer["ratio"] is None) == (problem is not None)
+        assert row["seconds"] > 0
 
 
 def test_cells_that_are_no_bits_are_compared(run, tmp_path):
@@ -174,24 +185,30 @@ def test_cells_that_are_no_bits_are_compared(run, tmp_path):
     (row,) = described(run(*SMALL, CAUSAL, *python, "--json"), code=1)["masks"]
     assert row["peers"][0]["problem"] == (
         "not timed: its fwd partial_mask_blocks: expected int8[3, 16, 16], got other values")
+    text = run(*SMALL, CAUSAL, *python)
+    assert text.returncode == 1 and "tokamax's process_mask not timed: its fwd partial_mask_bl" in text.stdout
 
 
-@pytest.mark.parametrize("tell, problem", [
-    ("{'passes': {}}", "not timed: its no fwd"),
-    ("{'passes': {'fwd': 3}}", "not timed: its no fwd"),
+NONSENSE = [  # What is told of tables, and what is said then.
+    ("{'passes': {}}", "not timed: its tables have no fwd"),
+    ("{'passes': {'fwd': 3}}", "not timed: its tables have no fwd"),
     ("{'passes': {'fwd': {}}}", "not timed: its fwd data_next: expected int8[1, 4, 3], got nothing"),
     ("{'passes': passes | {'fwd': passes['fwd'] | {'more': 1}}}", "not timed: its fwd: expected 7 fields, got 8"),
-])
-def test_tables_that_make_no_sense(run, tmp_path, tell, problem):
-    python = with_changed(tmp_path, 'return {"passes": passes}', f"return {tell}")
-    (row,) = described(run(*SMALL, CAUSAL, *python, "--json"), code=1)["masks"]
-    assert row["peers"][0]["problem"] == problem
+    ("{'passes': passes | {'fwd': passes['fwd'] | {'block_mask': ['int8', 3, 4]}}}",
+     "not timed: its fwd block_mask: expected int8[1, 4, 3], got int8"),
+    ("{}", "[peers] expected 'passes' in an answer, got {}"),
+    ("{'passes': 3}", """[peers] expected 'passes' in an answer, got {"passes":3}"""),
+]
 
 
-def test_answers_that_make_no_sense(run, tmp_path):
-    python = with_changed(tmp_path, 'return {"passes": passes}', "return {}")
-    (row,) = described(run(*SMALL, CAUSAL, *python, "--json"))["masks"]
-    assert row["peers"][0]["problem"] == "[peers] expected 'passes' in an answer, got {}"
+def test_tables_that_make_no_sense(run, tmp_path):
+    answers = ", ".join(f"lambda passes: {answer}" for answer, _ in NONSENSE)
+    change = ("assert source.count('return {\"passes\": passes}') == 1\n"
+              "source = source.replace('return {\"passes\": passes}', 'return ANSWERS.pop(0)(passes)')\n"
+              f"source = source.replace('PEERS = ', {f'ANSWERS = [{answers}]'!r} + '\\nPEERS = ')")
+    python = ["--python", python_program(tmp_path, change), "--peers", "jax"]
+    rows = described(run(*SMALL, *[CAUSAL] * len(NONSENSE), *python, "--json"), code=1)["masks"]
+    assert [row["peers"][0]["problem"] for row in rows] == [problem for _, problem in NONSENSE]
 
 
 def test_what_takes_long_is_run_once(run, tmp_path):
