@@ -12,7 +12,10 @@ import importlib.metadata
 import json
 import os
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:  # Then no peer can be imported either, and says so.
+    np = None
 
 
 class Spell(ast.NodeTransformer):

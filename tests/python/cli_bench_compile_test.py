@@ -309,3 +309,13 @@ def test_ctrl_c_leaves_nothing(run, tmp_path, monkeypatch):
     assert code == 130 and output == "" and seen.endswith("splashmask: interrupted\r\n")
     assert list((tmp_path / "temporary").iterdir()) == []
     assert not processes_of(tmp_path)
+
+
+def test_a_python_without_numpy(run, tmp_path):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    done = run(*SMALL, CAUSAL, "--json", "--python", str(bare))
+    missing = described(done)["missing"]
+    assert missing == {name: f"ModuleNotFoundError: No module named '{name}'"
+                       for name in ("jax", "tokamax")}
