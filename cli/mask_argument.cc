@@ -24,10 +24,11 @@ bool IsMaskText(const std::string& argument) {
   std::error_code ignored;
   if (argument.ends_with(".h5") || std::filesystem::exists(argument, ignored)) return false;
   if (argument.find('(') != std::string::npos) return true;
-  throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("[arguments] expected a plan file, or a mask's text such as causal(), got "
-                          "'{}', which is no file",
-                          argument));
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("[arguments] expected a plan file, or a mask's text such as causal(), got "
+                  "'{}', which is no file",
+                  argument));
 }
 
 MaskArgument ReadPlanArgument(const std::string& file, const Progress& progress) {

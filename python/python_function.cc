@@ -53,9 +53,9 @@ std::optional<bool> PythonFunction::Classify(int64_t q_begin, int64_t q_end, int
   if (all.is_none()) return std::nullopt;
   const auto type = nb::cast<std::string>(all.type().attr("__name__"));
   if (type != "bool" && type != "bool_") {  // Python's, or NumPy's.
-    throw Error(ErrorCode::kInvalidArgument,
-                "[mask] expected classify of " + name_ + " to return True, False or None, got " +
-                    nb::cast<std::string>(nb::repr(all)));
+    throw Error(ErrorCode::kInvalidArgument, "[mask] expected classify of " + name_ +
+                                                 " to return True, False or None, got " +
+                                                 nb::cast<std::string>(nb::repr(all)));
   }
   return nb::cast<bool>(nb::bool_(all));
 }
