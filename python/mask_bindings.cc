@@ -23,6 +23,7 @@
 #include "splashmask/masks/parse.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/masks/simplify.h"
+#include "splashmask/masks/where/program.h"
 #include "splashmask/planner/compile/count_pairs.h"
 #include "splashmask/planner/compile/diff_masks.h"
 #include "splashmask/planner/memory.h"
@@ -78,6 +79,22 @@ std::vector<std::unique_ptr<MaskObject>> Parse(const std::string& text, const Pa
                                                int64_t num_heads, const ArraysByName& arrays) {
   const NamedArrays resolve(arrays);
   return ToObjects(ParseMultiHeadMask(text, ToShape(shape), num_heads, std::cref(resolve)).masks());
+}
+
+// The operations that a predicate needs on its shape: (name, left, right, constant), each after its
+// operands.
+nb::list Program(const MaskObject& object) {
+  constexpr const char* kNames[] = {
+      "constant", "q",   "kv", "q_len", "kv_len", "-x", "abs", "+",  "-",   "*",   "//", "%",
+      "min",      "max", "==", "!=",    "<",      "<=", ">",   ">=", "not", "and", "or"};
+  nb::list operations;
+  const auto& where = std::get<node::Where>(object.mask().node().expr);
+  const PredicateProgram program(where.predicate, object.mask().shape());
+  for (const ProgramNode& node : program.nodes()) {
+    operations.append(
+        nb::make_tuple(kNames[static_cast<size_t>(node.op)], node.left, node.right, node.constant));
+  }
+  return operations;
 }
 
 // (kind, parameters): what a node is, under the names of the text form. Parts of it that are masks
@@ -369,6 +386,7 @@ void BindMask(nb::module_& m) {
           "may_change", [](Object a) { return MayChange(a.mask()); },
           "Whether cells live in something that somebody else may change.")
       .def("describe", &Describe, "(kind, parameters) of the outermost node.")
+      .def("program", &Program, "Of a predicate: (name, left, right, constant) of each operation.")
       .def("cells", &Cells, nb::arg("q"), nb::arg("kv"),
            "bool[q1 - q0, kv1 - kv0]: the cells of the half-open ranges q and kv.")
       .def("state", &State, "(canonical text, arrays by name), for parse.");

@@ -148,8 +148,8 @@ class QRangeAnalysis final : public Analysis {
 // (q - kv) mod step == phase.
 class StrideAnalysis final : public Analysis {
  public:
-  StrideAnalysis(Shape shape, int64_t step, int64_t phase)
-      : Analysis(shape), step_(step), phase_(phase) {}
+  StrideAnalysis(Shape shape, KvRange domain, int64_t step, int64_t phase)
+      : Analysis(shape), domain_(domain), step_(step), phase_(phase) {}
 
   RectClass Classify(const Rows& rows, KvRange kv) const override {
     if (step_ == 1) return RectClass::kFull;
@@ -197,7 +197,7 @@ class StrideAnalysis final : public Analysis {
   }
 
   double RunsPerRow() const override {
-    return step_ == 1 ? 1 : static_cast<double>(shape().kv_len) / static_cast<double>(step_);
+    return step_ == 1 ? 1 : static_cast<double>(domain_.size()) / static_cast<double>(step_);
   }
 
  private:
@@ -208,6 +208,7 @@ class StrideAnalysis final : public Analysis {
     return static_cast<int64_t>(remainder < 0 ? remainder + step_ : remainder);
   }
 
+  KvRange domain_;
   int64_t step_, phase_;
 };
 
@@ -242,7 +243,7 @@ std::unique_ptr<const Analysis> AnalyzePositional(const Mask& mask, KvRange doma
             return std::make_unique<QRangeAnalysis>(shape, n.begin, n.end);
           },
           [&](const node::Stride& n) -> Result {
-            return std::make_unique<StrideAnalysis>(shape, n.step, n.phase);
+            return std::make_unique<StrideAnalysis>(shape, domain, n.step, n.phase);
           },
           [&](const auto&) -> Result { return columns(0, 0); },  // empty()
       },

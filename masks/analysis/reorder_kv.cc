@@ -87,7 +87,14 @@ class KvOrderAnalysis final : public Analysis {
       return;
     }
     Runs inner;
+    std::vector<uint64_t> bits;
     ForEachPart(kv, [&](int64_t column, const Part& part) {
+      if (!IsContiguous(part) && !HasFewRuns(part)) {
+        bits.assign(static_cast<size_t>(WordsFor(part.count)), 0);
+        DrawPart({&q, 1}, part, 0, {bits.data(), WordsFor(part.count)});
+        AppendRunsOfBits(bits.data(), part.count, column, runs);
+        return true;
+      }
       child_->ReadRuns(q, SpanOf(part), &inner);
       if (part.step < 0) std::reverse(inner.begin(), inner.end());
       for (const Run& run : inner) AppendColumns(run, column, part, runs);
@@ -125,6 +132,12 @@ class KvOrderAnalysis final : public Analysis {
     return positions_.CountIn(kv.begin, kv.end - 1) <= PositionSegments::kMost;
   }
 
+  // Whether rows have so few runs that reading those of a span beats looking at its cells.
+  bool HasFewRuns(const Part& part) const {
+    constexpr double kCellsPerRun = 64;
+    return child_->RunsPerRow() * kCellsPerRun <= static_cast<double>(SpanOf(part).size());
+  }
+
   // Calls see(first column, part) until it returns false.
   template <typename See>
   void ForEachPart(KvRange kv, See see) const {
@@ -158,8 +171,7 @@ class KvOrderAnalysis final : public Analysis {
 
   void DrawPart(std::span<const int64_t> q, const Part& part, int64_t at, BitRows out) const {
     if (!IsContiguous(part)) {
-      constexpr int64_t kCellsPerRun = 64;
-      if (child_->RunsPerRow() * kCellsPerRun <= static_cast<double>(SpanOf(part).size())) {
+      if (HasFewRuns(part)) {
         DrawRuns(q, part, at, out);
         return;
       }

@@ -28,14 +28,15 @@ bool Fits(const Mask& mask, PositionRange q) {
 
 }  // namespace
 
-bool PredicatesFitKernel(const Mask& mask, const std::optional<Array>& q_positions) {
+bool FitsKernel(const Mask& mask, const std::optional<Array>& q_positions) {
   PositionRange q{0, mask.shape().q_len - 1};
   for (int64_t i = 0; q_positions && i < q_positions->size(); ++i) {
     const int64_t position = q_positions->At(i);
     q.first = i == 0 ? position : std::min(q.first, position);
     q.last = i == 0 ? position : std::max(q.last, position);
   }
-  return Fits(mask, q);
+  constexpr int64_t kFar = int64_t{1} << 30;
+  return q.first >= -kFar && q.last < kFar && mask.shape().kv_len <= kFar && Fits(mask, q);
 }
 
 }  // namespace splashmask

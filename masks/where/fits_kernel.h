@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Whether a kernel, which computes in int32, can compute the predicates of a mask. Private to the
+// Whether a kernel, which computes in int32, can compute a mask from positions. Private to the
 // project.
 
 #include <optional>
@@ -10,8 +10,8 @@
 
 namespace splashmask {
 
-/// Whether intervals show that no operation of any predicate of `mask` leaves int32 for rows at
-/// `q_positions` (nullopt: at their own numbers) and the columns of the mask.
-bool PredicatesFitKernel(const Mask& mask, const std::optional<Array>& q_positions);
+/// Whether no difference of positions leaves int32 for rows at `q_positions` (nullopt: at their own
+/// numbers) and the columns of the mask, nor, as intervals show, any operation of its predicates.
+bool FitsKernel(const Mask& mask, const std::optional<Array>& q_positions);
 
 }  // namespace splashmask

@@ -47,7 +47,7 @@ std::optional<Mask> ComputedByKernel(const HeadEntries& heads, bool simplify) {
   if (heads.masks.size() != 1) return std::nullopt;
   const Mask& mask = heads.masks.front();
   const Mask& leaf = WithoutReorder(mask);
-  const auto fits = [&] { return PredicatesFitKernel(leaf, QPositions(mask)); };
+  const auto fits = [&] { return FitsKernel(leaf, QPositions(mask)); };
   const auto* custom = std::get_if<node::Custom>(&leaf.node().expr);
   const bool computable = (custom != nullptr && custom->function->computable()) ||
                           std::holds_alternative<node::Causal>(leaf.node().expr) ||

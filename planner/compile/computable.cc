@@ -53,8 +53,8 @@ std::optional<Computable> FindComputable(const Mask& mask, bool simplify) {
   Computable found{mask, std::nullopt};
   if (reorder != nullptr) found = {reorder->mask, reorder->q->positions};
   const bool computable =
-      IsComputable(found.function) || (simplify && IsPositional(found.function) &&
-                                       PredicatesFitKernel(found.function, found.q_sequence));
+      IsComputable(found.function) ||
+      (simplify && IsPositional(found.function) && FitsKernel(found.function, found.q_sequence));
   return computable ? std::optional(std::move(found)) : std::nullopt;
 }
 

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .predicate import evaluate
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from ._numpy import np
 
 
 class MaskFunction:
@@ -20,7 +25,7 @@ class MaskFunction:
         self._expr = expr
 
     def __call__(self, q_ids: Any, kv_ids: Any) -> Any:
-        return _evaluate(self._expr, q_ids, kv_ids)
+        return _evaluate(self._expr, _signed(q_ids), _signed(kv_ids))
 
     def __eq__(self, other: object) -> bool:
         return self._expr == other._expr if isinstance(other, MaskFunction) else NotImplemented
@@ -46,6 +51,15 @@ def _restore(text: str, shape: tuple[int, int], arrays: dict) -> MaskFunction:
 def _everywhere(q: Any, kv: Any) -> Any:
     """True of the broadcast shape, by arithmetic that Pallas can trace."""
     return (q == q) & (kv == kv)
+
+
+def _signed(x: Any) -> Any:
+    """Positions of at least 32 bits that may be less than zero: what is computed from them may."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is None or (np.dtype(dtype).kind == "i" and np.dtype(dtype).itemsize >= 4):
+        return x
+    is_wide = isinstance(x, np.ndarray) and np.dtype(dtype).itemsize >= 4
+    return x.astype(np.int64 if is_wide else np.int32)
 
 
 # Positions are int32 in the kernel, parameters any integer: a sum with a position would wrap, or not
@@ -126,7 +140,5 @@ def _evaluate(expr: _core.Expr, q: Any, kv: Any) -> Any:
         left = _evaluate(parts["left"], q, kv)
         return _OPERATIONS[kind](left, _evaluate(parts["right"], q, kv))
     if kind == "where":
-        q_len, kv_len = expr.shape
-        names = {"q": q, "kv": kv, "q_len": q_len, "kv_len": kv_len}
-        return _everywhere(q, kv) & evaluate(parts["predicate"], names)
+        return _everywhere(q, kv) & (evaluate(expr.program(), q, kv) != 0)
     return _LEAVES[kind](parts, q, kv)

@@ -151,3 +151,76 @@ def test_bad_kv_positions():
         sm.reorder(causal, kv=np.full(4, 2**62))
     with pytest.raises(sm.Error, match=r"expected kv positions in \[0, 4\), as this mask holds an array"):
         sm.reorder(sm.NumpyMask(np.ones((4, 4), bool)), kv=np.array([0, 1, 2, 4]))
+
+
+def _kernel_function(mask):
+    info, function = sm.process_mask(sm.MultiHeadMask([mask]), mask.shape, simplify=True)
+    return info.q_sequence, function
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_kernels_compute_predicates(seed):
+    import jax.numpy as jnp
+
+    rng = random.Random(1000 + seed)
+    computed = 0
+    while computed < 25:
+        shape = rng.randint(1, 9), rng.randint(1, 9)
+        predicate = _condition(rng, rng.randint(0, 3))
+        expected, by_zero = _expected(predicate, shape)
+        if by_zero is not None:
+            continue
+        q, function = _kernel_function(sm.where(shape, predicate))
+        if function is None or "where" not in str(function):
+            continue
+        computed += 1
+        kv = np.arange(shape[1], dtype=np.int32)
+        for cells in (function(q[:, None], kv), function(jnp.asarray(q)[:, None], jnp.asarray(kv))):
+            assert cells.dtype == bool
+            np.testing.assert_array_equal(cells, expected, err_msg=predicate)
+
+
+@pytest.mark.parametrize("predicate", [
+    "(q_len > 5 or q * 1000000000000 > 3) and q * q % 3 < kv % 5",
+    "(q_len > 5 or 1 // 0 > 3) and q * q % 3 < kv % 5",
+    "q % 3 > kv % 5 and (q >= kv or q < kv or 1 // 0 == 1)",
+    "q - (kv - (" * 150 + "q" + "))" * 150 + " >= q * q % 7",
+    " + ".join(["q", "kv * q % 3"] * 400) + " >= 3",
+    "q == 0 or kv % q < 2",
+])
+@pytest.mark.filterwarnings("error")
+def test_kernels_compute_what_python_would_not_reach_or_read(predicate):
+    mask = sm.where((8, 8), predicate)
+    q, function = _kernel_function(mask)
+    np.testing.assert_array_equal(function(q[:, None], np.arange(8, dtype=np.int32)), mask[:, :])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "uint32", "uint64", "int64"])
+def test_positions_of_any_dtype(dtype):
+    import jax.numpy as jnp
+
+    n = 100
+    for mask in [sm.where((n, n), "(q - 5) * (kv - 3) >= 0"), sm.where((n, n), "abs(q - 100) % 64 < kv"),
+                 sm.where((n, n), "-q + kv * kv % 7 >= -30"), sm.CausalMask((n, n), -1),
+                 sm.CausalMask((n, n)) & sm.LocalMask((n, n), (5, None), 0), sm.stride((n, n), 9, 6)]:
+        mask.q_sequence = np.arange(n)[::-1].astype(dtype)
+        q, function = _kernel_function(mask)
+        assert q.dtype == dtype
+        kv = np.arange(n, dtype=np.int32)
+        np.testing.assert_array_equal(function(q[:, None], kv), mask[:, :])
+        np.testing.assert_array_equal(function(jnp.asarray(q)[:, None], jnp.asarray(kv)), mask[:, :])
+
+
+@pytest.mark.parametrize("first", [-2**31, 2**31 - 16, 2**32])
+def test_positions_whose_differences_wrap_are_not_for_kernels(first):
+    mask = sm.stride((16, 16), 9, 6)
+    mask.q_sequence = (np.arange(16) + first)[::-1]
+    assert _kernel_function(mask)[1] is None
+    assert sm.compile(mask, block_q=8, block_kv=8, simplify=True).verify() is None
+
+
+def test_columns_far_apart_over_many_runs():
+    far = sm.reorder(sm.stride((64, 64), 27, 23), kv=np.arange(64) * 2**30)
+    q, kv = np.arange(64)[:, None], np.arange(64) * 2**30
+    np.testing.assert_array_equal(far[:, :], (q - kv) % 27 == 23)
+    assert sm.count(far) == int(((q - kv) % 27 == 23).sum())

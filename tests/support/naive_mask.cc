@@ -175,7 +175,7 @@ bool IsPositionalText(const Mask& mask, const std::optional<Array>& q_positions)
   for (const char* word : {"\"", "documents", "custom", "reorder"}) {
     if (text.find(word) != std::string::npos) return false;
   }
-  return PredicatesFitKernel(mask, q_positions);
+  return FitsKernel(mask, q_positions);
 }
 
 }  // namespace splashmask
