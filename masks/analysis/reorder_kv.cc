@@ -80,7 +80,7 @@ class KvOrderAnalysis final : public Analysis {
 
   void ReadRuns(int64_t q, KvRange kv, Runs* runs) const override {
     runs->clear();
-    if (positions_.CountIn(kv.begin, kv.end - 1) * kCellsPerPart > kv.size()) {
+    if (ReadsCells(kv)) {
       std::vector<uint64_t> bits(static_cast<size_t>(WordsFor(kv.size())));
       DrawScattered({&q, 1}, kv, {bits.data(), WordsFor(kv.size())});
       AppendRunsOfBits(bits.data(), kv.size(), kv.begin, runs);
@@ -105,7 +105,7 @@ class KvOrderAnalysis final : public Analysis {
   double RunsPerRow() const override { return runs_per_row_; }
 
   void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
-    if (positions_.CountIn(kv.begin, kv.end - 1) * kCellsPerPart > kv.size()) {
+    if (ReadsCells(kv)) {
       DrawScattered(q, kv, out);
       return;
     }
@@ -130,6 +130,15 @@ class KvOrderAnalysis final : public Analysis {
 
   bool IsShort(KvRange kv) const {
     return positions_.CountIn(kv.begin, kv.end - 1) <= PositionSegments::kMost;
+  }
+
+  // Whether the columns are many small parts, or several that all span about the same positions:
+  // then those are looked at once.
+  bool ReadsCells(KvRange kv) const {
+    const int64_t parts = positions_.CountIn(kv.begin, kv.end - 1);
+    if (parts == 1) return false;
+    const Part first = positions_.Part(kv.begin, kv.end - 1);
+    return parts * kCellsPerPart > kv.size() || (!IsContiguous(first) && !HasFewRuns(first));
   }
 
   // Whether rows have so few runs that reading those of a span beats looking at its cells.
