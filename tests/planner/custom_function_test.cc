@@ -90,7 +90,11 @@ TEST(CustomFunctionTest, IsCalledOnceForEachBlockThatItsClassifierLeaves) {
   Compile(MultiHeadMask(Mask::Custom(kShape, blind), 4), options);
   EXPECT_EQ(4 * 10, blind->calls);
   Compile(MultiHeadMask(Mask::Custom(kShape, sees), 4), options);
+#ifdef NDEBUG
   EXPECT_EQ(2 + 4 + 6 + 8, sees->calls);
+#else
+  EXPECT_LT(2 + 4 + 6 + 8, sees->calls);  // What the classifier says is held against cells.
+#endif
 }
 
 TEST(CustomFunctionTest, ComputableOnesAreTheMaskFunction) {
@@ -196,8 +200,9 @@ TEST(CustomFunctionTest, RefusesRunsOutOfOrder) {
 }
 
 TEST(CustomFunctionTest, ALyingClassifierIsFound) {
-  const auto lies = [](int64_t q_begin, int64_t, int64_t kv_begin, int64_t) {
-    return q_begin == 32 && kv_begin == 16 ? std::optional(false) : std::nullopt;
+  const auto lies = [](int64_t q_begin, int64_t q_end, int64_t kv_begin, int64_t kv_end) {
+    const bool here = q_begin == 32 && q_end == 48 && kv_begin == 16 && kv_end == 24;
+    return here ? std::optional(false) : std::nullopt;
   };
   for (const auto& function : {Cells(lies), Rows(nullptr, lies)}) {
     const MultiHeadMask mask(Mask::Custom(kShape, function), 1);
