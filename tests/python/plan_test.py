@@ -98,12 +98,12 @@ def test_files_that_cannot_be(tmp_path):
 
 def test_ctrl_c_ends_long_work():
     program = """
-import os, signal, splashmask as sm
+import os, signal, threading, splashmask as sm
 signal.signal(signal.SIGINT, signal.default_int_handler)
-sent = []
+once = threading.Lock()  # Another signal might come while Python prints what came of the first.
 def function(q, kv):
-    if not sent:  # Once: another one might come while Python prints the first.
-        sent.append(os.kill(os.getpid(), signal.SIGINT))
+    if once.acquire(blocking=False):
+        os.kill(os.getpid(), signal.SIGINT)
     return q >= kv
 masks = [sm.CustomMask((4096, 4096), function), sm.FullMask((4096, 4096)), sm.empty((4096, 4096))]
 sm.process_mask(sm.MultiHeadMask(masks * 2), (8, 8))
