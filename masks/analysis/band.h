@@ -52,9 +52,8 @@ struct BandBounds {
 };
 
 /// `Bounds` derives from BandBounds and has
-///   Lo(q), Hi(q): row q sees [Lo, Hi), both clamped to the domain of kv and non-decreasing.
-///   Between
-///     first_row and last_row every interval holds a position before it is clamped, unless both are
+///   Lo(q), Hi(q): row q sees [Lo, Hi), both clamped to the domain of kv and non-decreasing. From
+///     first_row to last_row every interval holds a position before it is clamped, unless both are
 ///     where the domain begins for every row;
 ///   AppendKey(rows, kv, key): as Analysis::AppendKey, for a rectangle neither empty nor full, with
 ///     modest positions.

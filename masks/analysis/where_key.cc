@@ -99,8 +99,8 @@ class KeyMaker {
       case PredicateOp::kModulo: {
         const ValueRange& of = ranges_[node.left];
         const ValueRange& by = ranges_[node.right];
-        const bool is_one_period =
-            by.is_single() && by.low > 0 && FloorOf(of.low, by.low) == FloorOf(of.high, by.low);
+        const bool is_one_period = by.is_single() && by.low > 0 &&
+                                   FloorDivide(of.low, by.low) == FloorDivide(of.high, by.low);
         return is_one_period ? Form::kLeft : Form::kGeneral;
       }
       default:
@@ -121,8 +121,6 @@ class KeyMaker {
   }
 
   bool HasPattern(int32_t node) const { return forms_[node] != Form::kUniform; }
-
-  static Wide FloorOf(Wide a, Wide b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
 
   // Appends what the pattern of an integer depends on; returns its base.
   Wide AppendInteger(size_t index) {
@@ -166,15 +164,15 @@ class KeyMaker {
 
   Wide AppendQuotient(const ProgramNode& node, Form form) {
     const Wide of = bases_[node.left], by = bases_[node.right];
-    if (form == Form::kLeft) return of - FloorOf(ranges_[node.left].low, by) * by;
+    if (form == Form::kLeft) return of - FloorDivide(ranges_[node.left].low, by) * by;
     if (HasPattern(node.right) || by <= 0) {
       Append(of);
       Append(by);
       return 0;
     }
     Append(by);
-    Append(of - FloorOf(of, by) * by);
-    return node.op == PredicateOp::kFloorDivide ? FloorOf(of, by) : 0;
+    Append(of - FloorDivide(of, by) * by);
+    return node.op == PredicateOp::kFloorDivide ? FloorDivide(of, by) : 0;
   }
 
   // Appends what the pattern of a condition depends on, beside those of its operands.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "splashmask/masks/simplify/predicate_set.h"
+#include "splashmask/masks/where/ranges.h"
 
 namespace splashmask::simplify {
 
@@ -17,7 +18,6 @@ namespace {
 
 constexpr Wide kFar = Wide{1} << 100;
 
-Wide FloorDivide(Wide a, Wide b) { return a / b - (a % b < 0 ? 1 : 0); }
 Wide FloorModulo(Wide a, Wide b) { return a - FloorDivide(a, b) * b; }
 
 class LeafOverDomain {

@@ -15,12 +15,10 @@ struct ConditionSet {
   LineSet set{false};
 };
 
-Wide FloorQuotient(Wide a, Wide b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
-
 // The x with factor * x + constant >= 0; the factor is not 0.
 LineSet AtLeastZero(Wide factor, Wide constant) {
-  if (factor > 0) return LineSet::From(-FloorQuotient(constant, factor));
-  return LineSet::Below(FloorQuotient(constant, -factor) + 1);
+  if (factor > 0) return LineSet::From(-FloorDivide(constant, factor));
+  return LineSet::Below(FloorDivide(constant, -factor) + 1);
 }
 
 // The x with factor * x + constant `op` 0.

@@ -21,8 +21,6 @@ ValueRange Narrow(Wide low, Wide high, bool may_fail) {
           static_cast<int64_t>(std::clamp<Wide>(high, kLowest, kHighest)), may_fail};
 }
 
-Wide FloorDivide(Wide a, Wide b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
-
 struct WideRange {
   Wide low, high;
 };

@@ -10,6 +10,11 @@
 
 namespace splashmask {
 
+/// a / b rounded down, as `//` rounds; b is not 0.
+inline __int128 FloorDivide(__int128 a, __int128 b) {
+  return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
+
 /// Positions from `first` to `last`, both included.
 struct PositionRange {
   int64_t first = 0, last = 0;
