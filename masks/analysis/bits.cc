@@ -189,6 +189,12 @@ void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out) {
   HWY_DYNAMIC_DISPATCH(TransposeBits)(in, rows, columns, out);
 }
 
+OwnedBits Transposed(BitRows in, int64_t rows, int64_t columns) {
+  OwnedBits out(columns, rows);
+  TransposeBits(in, rows, columns, out.rows());
+  return out;
+}
+
 void SetBits(uint64_t* row, int64_t begin, int64_t end) {
   const int64_t first = begin / 64, last = (end - 1) / 64;
   const uint64_t head = ~uint64_t{0} << (begin % 64);
@@ -271,6 +277,22 @@ void StorePacked(BitRows in, int64_t rows, int64_t columns, std::byte* out) {
   for (int64_t r = 0; r < rows; ++r) {
     std::memcpy(out + r * bytes, in.row(r), static_cast<size_t>(bytes));
   }
+}
+
+void LoadPacked(const std::byte* in, int64_t rows, int64_t columns, BitRows out) {
+  const int64_t bytes = (columns + 7) / 8;
+  for (int64_t r = 0; r < rows; ++r) {
+    out.row(r)[WordsFor(columns) - 1] = 0;
+    std::memcpy(out.row(r), in + r * bytes, static_cast<size_t>(bytes));
+  }
+}
+
+bool SamePacked(const std::byte* packed, int64_t rows, int64_t columns, BitRows bits) {
+  const int64_t bytes = (columns + 7) / 8;
+  for (int64_t r = 0; r < rows; ++r) {
+    if (std::memcmp(packed + r * bytes, bits.row(r), static_cast<size_t>(bytes)) != 0) return false;
+  }
+  return true;
 }
 
 }  // namespace splashmask

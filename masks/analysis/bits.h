@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace splashmask {
 
@@ -17,6 +18,21 @@ struct BitRows {
   int64_t stride = 0;
 
   uint64_t* row(int64_t index) const { return words + index * stride; }
+};
+
+/// Rows of bits with memory of their own, uninitialised, one after another.
+class OwnedBits {
+ public:
+  OwnedBits(int64_t rows, int64_t columns)
+      : memory_(std::make_unique_for_overwrite<uint64_t[]>(
+            static_cast<size_t>(rows * WordsFor(columns)))),
+        stride_(WordsFor(columns)) {}
+
+  BitRows rows() const { return {memory_.get(), stride_}; }
+
+ private:
+  std::unique_ptr<uint64_t[]> memory_;
+  int64_t stride_;
 };
 
 /// Sets the bits [begin, end) of a row.
@@ -59,8 +75,13 @@ void PackBools(const std::byte* bools, int64_t count, uint64_t* row);
 /// Writes the transpose of rows x columns bits: bit r of row c of `out` is bit c of row r of `in`.
 /// Bits past `rows` in the last word of each row of `out` become 0.
 void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out);
+OwnedBits Transposed(BitRows in, int64_t rows, int64_t columns);
 
 /// Copies rows of `columns` bits to packed rows of ceil(columns / 8) bytes.
 void StorePacked(BitRows in, int64_t rows, int64_t columns, std::byte* out);
+/// The opposite. Bits past `columns` in the last word of a row become 0, as they are in `in`.
+void LoadPacked(const std::byte* in, int64_t rows, int64_t columns, BitRows out);
+/// Whether packed rows hold these bits.
+bool SamePacked(const std::byte* packed, int64_t rows, int64_t columns, BitRows bits);
 
 }  // namespace splashmask

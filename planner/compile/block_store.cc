@@ -4,10 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
-#include <memory>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 
@@ -33,53 +32,75 @@ void BlockStore::Reserve(int64_t count) {
   capacity_ = capacity;
 }
 
-void BlockStore::Store(int64_t id, BitRows drawn) {
-  if (keep_.bits) StorePacked(drawn, block_.q, block_.kv, bits_.data() + id * bits_bytes());
-  if (keep_.transpose) {
+void BlockStore::Store(int64_t id, BitRows drawn) { StoreParts(keep_, id, drawn); }
+
+void BlockStore::StoreParts(Keep parts, int64_t id, BitRows drawn) {
+  if (parts.bits) StorePacked(drawn, block_.q, block_.kv, bits_.data() + id * bits_bytes());
+  if (parts.transpose) {
     const int64_t words = WordsFor(block_.q);
     std::byte* const stored = transpose_.data() + id * transpose_bytes();
     if (block_.q % 64 == 0) {  // Rows of whole words are packed as they are.
       return TransposeBits(drawn, block_.q, block_.kv,
                            {reinterpret_cast<uint64_t*>(stored), words});
     }
-    const auto scratch = std::make_unique_for_overwrite<uint64_t[]>(block_.kv * words);
-    const BitRows turned{scratch.get(), words};
-    TransposeBits(drawn, block_.q, block_.kv, turned);
-    StorePacked(turned, block_.kv, block_.q, stored);
+    StorePacked(Transposed(drawn, block_.q, block_.kv).rows(), block_.kv, block_.q, stored);
   }
+}
+
+void BlockStore::StoreKnown(int64_t id, const KnownBlocks& known, int32_t known_id) {
+  if (!known_) known_ = known;
+  known_blocks_.push_back({id, known_id});
 }
 
 bool BlockStore::Equals(int64_t id, BitRows drawn) const {
-  const bool direct = keep_.bits;
-  const int64_t bytes = direct ? bits_bytes() : transpose_bytes();
-  const std::byte* stored = (direct ? bits_ : transpose_).data() + id * bytes;
-  const int64_t rows = direct ? block_.q : block_.kv;
-  const int64_t columns = direct ? block_.kv : block_.q;
-  std::unique_ptr<uint64_t[]> scratch;
-  if (!direct) {
-    scratch = std::make_unique_for_overwrite<uint64_t[]>(rows * WordsFor(columns));
-    const BitRows turned{scratch.get(), WordsFor(columns)};
-    TransposeBits(drawn, block_.q, block_.kv, turned);
-    drawn = turned;
+  if (keep_.bits) return SamePacked(bits_.data() + id * bits_bytes(), block_.q, block_.kv, drawn);
+  return SamePacked(transpose_.data() + id * transpose_bytes(), block_.kv, block_.q,
+                    Transposed(drawn, block_.q, block_.kv).rows());
+}
+
+BlockStore::Taken BlockStore::Take(int64_t count) {
+  Taken taken;
+  if (count == 0) return taken;
+  if (AreTheKnown(count)) {
+    if (keep_.bits) taken.bits = known_->bits();
+    if (keep_.transpose) taken.transpose = known_->transpose();
   }
-  const int64_t row_bytes = (columns + 7) / 8;
-  for (int64_t r = 0; r < rows; ++r) {
-    if (std::memcmp(stored + r * row_bytes, drawn.row(r), static_cast<size_t>(row_bytes)) != 0) {
-      return false;
+  keep_ = {keep_.bits && !taken.bits, keep_.transpose && !taken.transpose};
+  if (keep_.any()) CopyKnown();
+  if (keep_.bits) {
+    taken.bits.emplace(std::vector<int64_t>{count}, block_.q, block_.kv,
+                       bits_.Release(count * bits_bytes()));
+  }
+  if (keep_.transpose) {
+    taken.transpose.emplace(std::vector<int64_t>{count}, block_.kv, block_.q,
+                            transpose_.Release(count * transpose_bytes()));
+  }
+  return taken;
+}
+
+// Whether the first `count` blocks are all that are known, with the numbers that they had.
+bool BlockStore::AreTheKnown(int64_t count) const {
+  return known_ && known_->count() == count && std::ssize(known_blocks_) == count &&
+         std::all_of(known_blocks_.begin(), known_blocks_.end(),
+                     [](const KnownBlock& block) { return block.id == block.known_id; });
+}
+
+void BlockStore::CopyKnown() {
+  if (known_blocks_.empty()) return;
+  Reserve(known_blocks_.back().id + 1);
+  const Keep copied{keep_.bits && known_->bits(), keep_.transpose && known_->transpose()};
+  const Keep made{keep_.bits && !known_->bits(), keep_.transpose && !known_->transpose()};
+  ParallelFor(std::ssize(known_blocks_), [&](int64_t i) {
+    const auto [id, known_id] = known_blocks_[static_cast<size_t>(i)];
+    if (copied.bits) {
+      std::copy_n(known_->bits()->block(known_id), bits_bytes(), bits_.data() + id * bits_bytes());
     }
-  }
-  return true;
-}
-
-std::optional<PartialMaskBlocks> BlockStore::TakeBits(int64_t count) {
-  if (!keep_.bits || count == 0) return std::nullopt;
-  return PartialMaskBlocks({count}, block_.q, block_.kv, bits_.Release(count * bits_bytes()));
-}
-
-std::optional<PartialMaskBlocks> BlockStore::TakeTranspose(int64_t count) {
-  if (!keep_.transpose || count == 0) return std::nullopt;
-  return PartialMaskBlocks({count}, block_.kv, block_.q,
-                           transpose_.Release(count * transpose_bytes()));
+    if (copied.transpose) {
+      std::copy_n(known_->transpose()->block(known_id), transpose_bytes(),
+                  transpose_.data() + id * transpose_bytes());
+    }
+    if (made.any()) StoreParts(made, id, known_->Read(known_id).rows());
+  });
 }
 
 }  // namespace splashmask

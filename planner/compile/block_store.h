@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "splashmask/masks/analysis/bits.h"
+#include "splashmask/planner/compile/known_blocks.h"
 #include "splashmask/planner/mask_info.h"
 #include "splashmask/planner/memory.h"
 
@@ -29,15 +31,29 @@ class BlockStore {
   void Reserve(int64_t count);
   /// Stores block `id`; different ids may be stored from different threads.
   void Store(int64_t id, BitRows drawn);
-  /// Whether the stored block `id` has these bits.
+  /// Lets block `id` be block `known_id` of `known`, which is the same in every call. Costs nothing
+  /// until the blocks are taken.
+  void StoreKnown(int64_t id, const KnownBlocks& known, int32_t known_id);
+  /// Whether block `id`, one that was drawn, has these bits.
   bool Equals(int64_t id, BitRows drawn) const;
 
-  /// Gives the first `count` blocks away: [count, block_q, block_kv] or, transposed,
+  /// The first `count` blocks as they are kept: [count, block_q, block_kv] and, transposed,
   /// [count, block_kv, block_q]. nullopt when there are none or they were not kept.
-  std::optional<PartialMaskBlocks> TakeBits(int64_t count);
-  std::optional<PartialMaskBlocks> TakeTranspose(int64_t count);
+  struct Taken {
+    std::optional<PartialMaskBlocks> bits, transpose;
+  };
+  /// Gives them away; runs on the caller's TBB arena.
+  Taken Take(int64_t count);
 
  private:
+  struct KnownBlock {
+    int64_t id;
+    int32_t known_id;
+  };
+
+  void StoreParts(Keep parts, int64_t id, BitRows drawn);
+  bool AreTheKnown(int64_t count) const;
+  void CopyKnown();
   int64_t bits_bytes() const { return block_.q * ((block_.kv + 7) / 8); }
   int64_t transpose_bytes() const { return block_.kv * ((block_.q + 7) / 8); }
 
@@ -45,6 +61,8 @@ class BlockStore {
   Keep keep_;
   int64_t capacity_ = 0;
   GrowingBuffer bits_, transpose_;
+  std::optional<KnownBlocks> known_;
+  std::vector<KnownBlock> known_blocks_;  // That are not copied yet, by id.
 };
 
 }  // namespace splashmask

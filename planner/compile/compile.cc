@@ -24,10 +24,10 @@ namespace {
 // Compiles the passes of one plan; passes with the same block shape share steps 1 to 3.
 class Compiler {
  public:
-  Compiler(const MultiHeadMask& mask, const CompileOptions& options, const FindKnownRows& known,
-           Counters& counters)
+  Compiler(const MultiHeadMask& mask, const CompileOptions& options,
+           const FindKnownGrids& find_known, Counters& counters)
       : options_(options),
-        find_known_(known),
+        find_known_(find_known),
         counters_(counters),
         heads_(GroupHeads(mask, options.plan.head_shards)),
         computable_(heads_.unique.size() == 1
@@ -93,7 +93,9 @@ class Compiler {
     BlockStore::Keep keep;
     if (!computable_) keep = {wants(Pass::kFwd, Pass::kDq), wants(Pass::kDkv)};
 
-    PartialBlocks partial(block, keep);
+    KnownGrids known;
+    if (find_known_) known = find_known_(heads_.first_head, block, keep.any());
+    PartialBlocks partial(block, keep, &known);
     std::vector<BlockGrid> grids;
     for (size_t i = 0; i < analyses_.size(); ++i) {
       // A part of the share for each mask, and that part split as drawing goes on.
@@ -101,24 +103,21 @@ class Compiler {
       const double before = done + each * static_cast<double>(i);
       Progress progress = options_.progress;
       progress.report = [&](double part) { options_.progress.Report(before + each * part); };
-      std::unique_ptr<const KnownRows> known;
-      if (find_known_) known = find_known_(heads_.first_head[i], block, keep.any());
-      const DraftGrid draft =
-          ClassifyBlocks(*analyses_[i], block, known.get(), progress, counters_);
+      const KnownRows* known_rows = known.rows_of(i);
+      const DraftGrid draft = ClassifyBlocks(*analyses_[i], block, known_rows, progress, counters_);
       constexpr double kClassified = 0.2;
       progress.Report(kClassified);
       progress.report = [&](double part) {
         options_.progress.Report(before + each * (kClassified + (1 - kClassified) * part));
       };
-      grids.push_back(partial.Settle(*analyses_[i], draft, known.get(), progress, counters_));
+      grids.push_back(partial.Settle(*analyses_[i], draft, known_rows, progress, counters_));
     }
-    const std::optional<PartialMaskBlocks> bits = partial.store().TakeBits(partial.count());
-    const std::optional<PartialMaskBlocks> transpose =
-        partial.store().TakeTranspose(partial.count());
+    const BlockStore::Taken blocks = partial.store().Take(partial.count());
     for (Pass pass : passes) {
       options_.progress.ThrowIfStopped();
       const bool is_dkv = pass == Pass::kDkv;
-      plan.pass(pass) = MakePass(block, pass, grids, partial.count(), is_dkv ? transpose : bits);
+      plan.pass(pass) =
+          MakePass(block, pass, grids, partial.count(), is_dkv ? blocks.transpose : blocks.bits);
     }
   }
 
@@ -147,7 +146,7 @@ class Compiler {
   }
 
   const CompileOptions& options_;
-  const FindKnownRows& find_known_;
+  const FindKnownGrids& find_known_;
   Counters& counters_;
   const HeadMasks heads_;
   std::optional<Computable> computable_;
@@ -161,13 +160,13 @@ Plan Compile(const MultiHeadMask& mask, const CompileOptions& options, CompileSt
 }
 
 Plan CompileKnowing(const MultiHeadMask& mask, const CompileOptions& options,
-                    const FindKnownRows& known, CompileStats* stats) {
+                    const FindKnownGrids& find_known, CompileStats* stats) {
   CheckOptions(mask, options);
   const MultiHeadMask compiled = options.plan.simplify ? Simplify(mask) : mask;
   Plan plan{mask, options.plan, std::nullopt, std::nullopt, std::nullopt};
   Counters counters;
   RunWithThreads(options.threads,
-                 [&] { Compiler(compiled, options, known, counters).Compile(plan); });
+                 [&] { Compiler(compiled, options, find_known, counters).Compile(plan); });
   if (stats != nullptr) {
     *stats = {counters.rectangles, counters.runs, counters.blocks_drawn, counters.cells};
   }

@@ -4,20 +4,20 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
+#include <span>
 
 #include "splashmask/planner/compile/compile.h"
 #include "splashmask/planner/compile/known_rows.h"
 
 namespace splashmask {
 
-/// What is known of the mask of a head for a block shape, with the numbers of partial blocks where
-/// they are `numbered`; nullptr when there is nothing.
-using FindKnownRows =
-    std::function<std::unique_ptr<const KnownRows>(int64_t head, BlockShape block, bool numbered)>;
+/// What is known of the masks of these heads for a block shape, with the numbers of partial blocks
+/// where they are `numbered`.
+using FindKnownGrids =
+    std::function<KnownGrids(std::span<const int64_t> heads, BlockShape block, bool numbered)>;
 
-/// As Compile; `known` is asked once for each distinct mask and block shape.
+/// As Compile; `find_known` is asked once for each block shape, or is empty.
 Plan CompileKnowing(const MultiHeadMask& mask, const CompileOptions& options,
-                    const FindKnownRows& known, CompileStats* stats);
+                    const FindKnownGrids& find_known, CompileStats* stats);
 
 }  // namespace splashmask

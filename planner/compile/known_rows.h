@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "splashmask/masks/analysis/bits.h"
 #include "splashmask/planner/compile/block_grid.h"
+#include "splashmask/planner/compile/known_blocks.h"
 #include "splashmask/planner/plan.h"
 
 namespace splashmask {
@@ -24,7 +24,7 @@ class KnownRows {
   };
 
   /// The first `columns` block columns of those rows of the source for which `is_known` holds,
-  /// which has an entry for each of its rows. Keeps its partial blocks alive.
+  /// which has an entry for each of its rows.
   KnownRows(const Source& source, std::vector<bool> is_known, int64_t columns);
 
   bool has(int64_t row) const {
@@ -34,10 +34,8 @@ class KnownRows {
   int64_t columns() const { return columns_; }
   /// Runs of blocks of one class and one number, inside columns(), from left to right.
   std::span<const GridRun> row(int64_t row) const { return rows_[static_cast<size_t>(row)]; }
-  int64_t count() const;
-
-  /// Rows [first, first + count) of partial block `id`, one row a row of `out`.
-  void Draw(int32_t id, int64_t first, int64_t count, BitRows out) const;
+  int64_t rows() const { return static_cast<int64_t>(rows_.size()); }
+  int64_t count() const;  ///< Of the rows that are known.
 
  private:
   void Append(int64_t row, int64_t column, int32_t block_class, int32_t id);
@@ -45,8 +43,18 @@ class KnownRows {
   std::vector<bool> is_known_;
   std::vector<std::vector<GridRun>> rows_;
   int64_t columns_;
-  bool is_dkv_;
-  std::optional<PartialMaskBlocks> blocks_;
+};
+
+/// What a plan has, for one block shape, of the distinct masks of another.
+struct KnownGrids {
+  KnownBlocks blocks;  ///< That the runs number.
+  std::vector<std::optional<KnownRows>> masks;
+
+  const KnownRows* rows_of(size_t mask) const {
+    return mask < masks.size() && masks[mask] ? &*masks[mask] : nullptr;
+  }
+  /// The numbers that there are in the runs, in order.
+  std::vector<int32_t> Numbers() const;
 };
 
 }  // namespace splashmask

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/compile/partial_blocks.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
 #include <memory>
 #include <numeric>
 #include <span>
 
-#include "splashmask/planner/compile/known_rows.h"
 #include "splashmask/planner/threads.h"
 
 namespace splashmask {
@@ -27,10 +24,10 @@ RectClass ClassOf(AnyAll bits) {
 }  // namespace
 
 BlockGrid PartialBlocks::Settle(const Analysis& analysis, const DraftGrid& draft,
-                                const KnownRows* known, const Progress& progress,
+                                const KnownRows* known_rows, const Progress& progress,
                                 Counters& counters) {
-  Slots slots = FindSlots(analysis, block_, draft, known, store_.keep().any(), progress);
-  DrawSlots({analysis, known}, progress, counters, slots.slots);
+  Slots slots = FindSlots(analysis, block_, draft, known_rows, store_.keep().any(), progress);
+  DrawSlots(analysis, progress, counters, slots.slots);
   return Finish(draft, slots, analysis.shape().kv_len / block_.kv);
 }
 
@@ -78,11 +75,11 @@ struct PartialBlocks::Wave {
   }
 };
 
-void PartialBlocks::DrawSlots(const Cells& cells, const Progress& progress, Counters& counters,
-                              std::vector<Slot>& slots) {
+void PartialBlocks::DrawSlots(const Analysis& analysis, const Progress& progress,
+                              Counters& counters, std::vector<Slot>& slots) {
   const int64_t block_words = block_.q * WordsFor(block_.kv);
   const int64_t together =
-      block_.kv % 64 == 0 ? std::max<int64_t>(1, cells.analysis.DrawWidth() / block_.kv) : 1;
+      block_.kv % 64 == 0 ? std::max<int64_t>(1, analysis.DrawWidth() / block_.kv) : 1;
   // What stays in the cache until it is stored; of wide rectangles most leaves no trace.
   const int64_t wave_bytes = int64_t{together == 1 ? 8 : 32} << 20;
   const size_t most = std::max<int64_t>(1, wave_bytes / (8 * block_words));
@@ -94,21 +91,22 @@ void PartialBlocks::DrawSlots(const Cells& cells, const Progress& progress, Coun
     const size_t count = std::min(size, slots.size() - begin);
     Wave wave(std::span<Slot>(slots).subspan(begin, count), static_cast<size_t>(together), block_,
               reinterpret_cast<uint64_t*>(memory.get()));
-    DrawWave(cells, wave);
-    if (store_.keep().any()) NumberWave(wave);
     const auto drawn = std::count_if(wave.slots.begin(), wave.slots.end(),
                                      [](const Slot& slot) { return slot.known_id == kNone; });
     counters.blocks_drawn += drawn;
     counters.cells += drawn * block_.q * block_.kv;
+    DrawWave(analysis, wave);
+    if (store_.keep().any()) NumberWave(wave);
     progress.Report(static_cast<double>(begin + count) / static_cast<double>(slots.size()));
   }
 }
 
-void PartialBlocks::DrawWave(const Cells& cells, Wave& wave) const {
+void PartialBlocks::DrawWave(const Analysis& analysis, Wave& wave) const {
   ParallelFor(wave.groups() * wave.pieces, [&](int64_t index) {
     const int64_t piece = index % wave.pieces;
     const size_t group = static_cast<size_t>(index / wave.pieces);
-    DrawPiece(cells, wave, wave.group_begin[group], wave.group_begin[group + 1], piece);
+    if (wave.slots[wave.group_begin[group]].known_id != kNone) return;
+    DrawPiece(analysis, wave, wave.group_begin[group], wave.group_begin[group + 1], piece);
     if (wave.pieces == 1) {
       for (size_t i = wave.group_begin[group]; i < wave.group_begin[group + 1]; ++i) {
         Conclude(wave, i);
@@ -120,7 +118,7 @@ void PartialBlocks::DrawWave(const Cells& cells, Wave& wave) const {
 }
 
 // Rows of the slots [begin, end). What is all alike leaves no trace but in `found`.
-void PartialBlocks::DrawPiece(const Cells& cells, Wave& wave, size_t begin, size_t end,
+void PartialBlocks::DrawPiece(const Analysis& analysis, Wave& wave, size_t begin, size_t end,
                               int64_t piece) const {
   const int64_t first_row = piece * wave.piece_rows;
   const int64_t rows = std::min(wave.piece_rows, block_.q - first_row);
@@ -132,18 +130,14 @@ void PartialBlocks::DrawPiece(const Cells& cells, Wave& wave, size_t begin, size
     return BitRows{wave.block(i).row(first_row), wave.row_words};
   };
   if (end - begin == 1) {
-    if (const int32_t id = wave.slots[begin].known_id; id != kNone) {
-      cells.known->Draw(id, first_row, rows, rows_of(begin));
-    } else {
-      cells.analysis.Draw(q, kv, rows_of(begin));
-    }
+    analysis.Draw(q, kv, rows_of(begin));
     wave.found_of(begin)[piece] = TestBits(rows_of(begin), rows, block_.kv);
     return;
   }
   const int64_t stride = static_cast<int64_t>(end - begin) * wave.row_words;
   const auto scratch = std::make_unique_for_overwrite<uint64_t[]>(rows * stride);
   const auto found = std::make_unique<AnyAll[]>(end - begin);
-  cells.analysis.Draw(q, kv, {scratch.get(), stride});
+  analysis.Draw(q, kv, {scratch.get(), stride});
   TestBits({scratch.get(), stride}, rows, block_.kv, static_cast<int64_t>(end - begin),
            found.get());
   for (size_t i = begin; i < end; ++i) {
@@ -158,6 +152,7 @@ void PartialBlocks::DrawPiece(const Cells& cells, Wave& wave, size_t begin, size
 
 // Sets the class of a slot of which all pieces have been drawn and, when it is partial, its hash.
 void PartialBlocks::Conclude(Wave& wave, size_t i) const {
+  if (wave.slots[i].known_id != kNone) return;
   AnyAll found;
   for (const AnyAll& piece : wave.found_of(i)) {
     found.any |= piece.any;
@@ -173,34 +168,51 @@ void PartialBlocks::Conclude(Wave& wave, size_t i) const {
       FillRow(wave.block(i).row(r), block_.kv, part.all);
     }
   }
-  wave.hashes[i] =
-      XXH3_64bits(wave.block(i).words, static_cast<size_t>(wave.block_words) * sizeof(uint64_t));
+  wave.hashes[i] = HashBits(wave.block(i), block_.q);
 }
 
 void PartialBlocks::NumberWave(const Wave& wave) {
   // In the order of first occurrence, by one thread: that is JAX's order.
   const int64_t wave_begin = count_;
-  std::vector<size_t> fresh;  // The wave's block that each new id stands for.
+  std::vector<size_t> fresh;  // The wave's slot that each new number stands for.
   for (size_t i = 0; i < wave.slots.size(); ++i) {
-    if (wave.slots[i].block_class != RectClass::kPartial) continue;
-    const auto [entry, inserted] = newest_.try_emplace(wave.hashes[i], -1);
-    int32_t id = entry->second;
-    while (id >= 0 && !(id < wave_begin ? store_.Equals(id, wave.block(i))
-                                        : SameBits(wave.block(fresh[id - wave_begin]),
-                                                   wave.block(i), block_.q))) {
-      id = older_[id];
+    Slot& slot = wave.slots[i];
+    if (slot.block_class != RectClass::kPartial) continue;
+    if (slot.known_id == kNone) slot.known_id = FindKnown(wave.hashes[i], wave.block(i));
+    if (slot.known_id != kNone) {
+      if (number_of_known_.empty()) number_of_known_.resize(known_->blocks.count(), kNone);
+      int32_t& number = number_of_known_[slot.known_id];
+      if (number == kNone) {
+        number = static_cast<int32_t>(count_++);
+        fresh.push_back(i);
+        store_.StoreKnown(number, known_->blocks, slot.known_id);
+      }
+      slot.id = number;
+      continue;
     }
-    if (id < 0) {
-      id = static_cast<int32_t>(count_++);
-      older_.push_back(entry->second);
-      entry->second = id;
-      fresh.push_back(i);
-    }
-    wave.slots[i].id = id;
+    slot.id = drawn_.Find(wave.hashes[i], [&](int32_t id) {
+      return id < wave_begin
+                 ? store_.Equals(id, wave.block(i))
+                 : SameBits(wave.block(fresh[id - wave_begin]), wave.block(i), block_.q);
+    });
+    if (slot.id != kNone) continue;
+    slot.id = static_cast<int32_t>(count_++);
+    fresh.push_back(i);
+    drawn_.Add(wave.hashes[i], slot.id);
   }
+  const auto is_known = [&](size_t i) { return wave.slots[i].known_id != kNone; };
+  if (std::all_of(fresh.begin(), fresh.end(), is_known)) return;
   store_.Reserve(count_);
-  ParallelFor(std::ssize(fresh),
-              [&](int64_t i) { store_.Store(wave_begin + i, wave.block(fresh[i])); });
+  ParallelFor(std::ssize(fresh), [&](int64_t i) {
+    if (!is_known(fresh[i])) store_.Store(wave_begin + i, wave.block(fresh[i]));
+  });
+}
+
+// The number that a drawn block has among the known ones.
+int32_t PartialBlocks::FindKnown(uint64_t hash, BitRows drawn) {
+  if (known_ == nullptr) return kNone;
+  if (!known_index_) known_index_ = known_->blocks.Index(known_->Numbers());
+  return known_index_->Find(hash, [&](int32_t id) { return known_->blocks.Equals(id, drawn); });
 }
 
 BlockGrid PartialBlocks::Finish(const DraftGrid& draft, const Slots& slots, int64_t columns) const {

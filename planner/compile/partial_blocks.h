@@ -3,14 +3,16 @@
 // Step 3: equal partial blocks are found before they are drawn, drawn once, compared bit by bit and
 // numbered in JAX's order. Private to compile.
 
-#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/planner/compile/block_grid.h"
+#include "splashmask/planner/compile/block_index.h"
 #include "splashmask/planner/compile/block_slots.h"
 #include "splashmask/planner/compile/block_store.h"
+#include "splashmask/planner/compile/known_rows.h"
 #include "splashmask/planner/progress.h"
 
 namespace splashmask {
@@ -18,12 +20,14 @@ namespace splashmask {
 /// The distinct partial blocks of all masks of a plan, for one block shape.
 class PartialBlocks {
  public:
-  PartialBlocks(BlockShape block, BlockStore::Keep keep) : block_(block), store_(block, keep) {}
+  /// Blocks of `known`, which outlives this, are neither drawn nor stored anew.
+  PartialBlocks(BlockShape block, BlockStore::Keep keep, const KnownGrids* known = nullptr)
+      : block_(block), known_(known), store_(block, keep) {}
 
   /// Settles every unknown block of a mask's grid and numbers its partial blocks (unless nothing is
-  /// kept of them); those that are `known` are copied instead of drawn. Call once for each distinct
-  /// mask, in order. Throws kTooLarge, kCancelled.
-  BlockGrid Settle(const Analysis& analysis, const DraftGrid& draft, const KnownRows* known,
+  /// kept of them); `known_rows` are of that mask. Call once for each distinct mask, in order.
+  /// Throws kTooLarge, kCancelled.
+  BlockGrid Settle(const Analysis& analysis, const DraftGrid& draft, const KnownRows* known_rows,
                    const Progress& progress, Counters& counters);
 
   int64_t count() const { return count_; }
@@ -32,26 +36,23 @@ class PartialBlocks {
  private:
   struct Wave;
 
-  /// Where the cells of slots come from.
-  struct Cells {
-    const Analysis& analysis;
-    const KnownRows* known;
-  };
-
-  void DrawSlots(const Cells& cells, const Progress& progress, Counters& counters,
+  void DrawSlots(const Analysis& analysis, const Progress& progress, Counters& counters,
                  std::vector<Slot>& slots);
-  void DrawWave(const Cells& cells, Wave& wave) const;
-  void DrawPiece(const Cells& cells, Wave& wave, size_t begin, size_t end, int64_t piece) const;
+  void DrawWave(const Analysis& analysis, Wave& wave) const;
+  void DrawPiece(const Analysis& analysis, Wave& wave, size_t begin, size_t end,
+                 int64_t piece) const;
   void Conclude(Wave& wave, size_t i) const;
   void NumberWave(const Wave& wave);
+  int32_t FindKnown(uint64_t hash, BitRows drawn);
   BlockGrid Finish(const DraftGrid& draft, const Slots& slots, int64_t columns) const;
 
   BlockShape block_;
+  const KnownGrids* known_;
   BlockStore store_;
   int64_t count_ = 0;
-  /// Blocks with one hash form a list: its newest id, and before each id the next older one or -1.
-  boost::unordered_flat_map<uint64_t, int32_t> newest_;
-  std::vector<int32_t> older_;
+  BlockIndex drawn_;  ///< Blocks that are not known.
+  std::optional<BlockIndex> known_index_;
+  std::vector<int32_t> number_of_known_;  ///< kNone where it has none yet.
 };
 
 }  // namespace splashmask

@@ -108,8 +108,8 @@ TokamaxPass CompilePass(const Mask& mask, const TokamaxOptions& options, Counter
   pass.info.active_cols = std::move(lists.active_cols);
   pass.info.block_mask = std::move(lists.block_mask);
   pass.info.num_active_blocks = std::move(lists.num_active_blocks);
-  pass.info.partial_mask_blocks = options.is_dkv ? partial.store().TakeTranspose(partial.count())
-                                                 : partial.store().TakeBits(partial.count());
+  BlockStore::Taken blocks = partial.store().Take(partial.count());
+  pass.info.partial_mask_blocks = std::move(options.is_dkv ? blocks.transpose : blocks.bits);
   return pass;
 }
 

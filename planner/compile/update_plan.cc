@@ -2,8 +2,9 @@
 #include "splashmask/planner/compile/update_plan.h"
 
 #include <algorithm>
-#include <memory>
 #include <optional>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "splashmask/masks/error.h"
@@ -19,21 +20,10 @@ class Updater {
  public:
   Updater(const Plan& before, const MultiHeadMask& mask) : before_(before), mask_(mask) {}
 
-  // Of the head's mask, what the plan before says.
-  std::unique_ptr<const KnownRows> Find(int64_t head, BlockShape block, bool numbered) {
-    const int64_t rows = mask_.shape().q_len / block.q;
-    block_rows_ += rows;
-    compiled_ += rows;
-    const std::optional<Pass> pass = SourceOf(block, numbered);
-    if (!pass || head >= before_.mask.num_heads()) return nullptr;
-    const Mask& old_mask = before_.mask.masks()[static_cast<size_t>(head)];
-    const Mask& new_mask = mask_.masks()[static_cast<size_t>(head)];
-    auto known = std::make_unique<KnownRows>(
-        KnownRows::Source{*before_.pass(*pass), *pass == Pass::kDkv, before_.options.q_seq_shards,
-                          TableHead(*pass, head)},
-        UnchangedBlockRows(old_mask, new_mask, block),
-        std::min(old_mask.shape().kv_len, new_mask.shape().kv_len) / block.kv);
-    compiled_ -= known->count();
+  // What the plan before has of the masks of the heads.
+  KnownGrids Find(std::span<const int64_t> heads, BlockShape block, bool numbered) {
+    KnownGrids known{BlocksOf(block), {}};
+    for (const int64_t head : heads) known.masks.push_back(RowsOf(head, block, numbered));
     return known;
   }
 
@@ -41,6 +31,22 @@ class Updater {
   int64_t compiled() const { return compiled_; }
 
  private:
+  std::optional<KnownRows> RowsOf(int64_t head, BlockShape block, bool numbered) {
+    const int64_t rows = mask_.shape().q_len / block.q;
+    block_rows_ += rows;
+    compiled_ += rows;
+    const std::optional<Pass> pass = SourceOf(block, numbered);
+    if (!pass || head >= before_.mask.num_heads()) return std::nullopt;
+    const Mask& old_mask = before_.mask.masks()[static_cast<size_t>(head)];
+    const Mask& new_mask = mask_.masks()[static_cast<size_t>(head)];
+    KnownRows known({*before_.pass(*pass), *pass == Pass::kDkv, before_.options.q_seq_shards,
+                     TableHead(*pass, head)},
+                    UnchangedBlockRows(old_mask, new_mask, block),
+                    std::min(old_mask.shape().kv_len, new_mask.shape().kv_len) / block.kv);
+    compiled_ -= known.count();
+    return known;
+  }
+
   // A pass of the plan before with those blocks, whose partial blocks are there if they are wanted.
   std::optional<Pass> SourceOf(BlockShape block, bool numbered) const {
     for (const Pass pass : kAllPasses) {
@@ -50,6 +56,17 @@ class Updater {
       }
     }
     return std::nullopt;
+  }
+
+  // Passes with one block shape number their partial blocks alike.
+  KnownBlocks BlocksOf(BlockShape block) const {
+    std::optional<PartialMaskBlocks> bits, transpose;
+    for (const Pass pass : kAllPasses) {
+      const std::optional<CompiledPass>& compiled = before_.pass(pass);
+      if (!compiled || compiled->block != block) continue;
+      (pass == Pass::kDkv ? transpose : bits) = compiled->info.partial_mask_blocks;
+    }
+    return KnownBlocks(std::move(bits), std::move(transpose));
   }
 
   // Tables have an entry for each head, or for each shard of heads that all have one mask.
@@ -92,8 +109,8 @@ PlanUpdate UpdatePlan(const Plan& plan, const MultiHeadMask& mask, int threads,
   Updater updater(plan, mask);
   PlanUpdate update{CompileKnowing(
       mask, options,
-      [&](int64_t head, BlockShape block, bool numbered) {
-        return updater.Find(head, block, numbered);
+      [&](std::span<const int64_t> heads, BlockShape block, bool numbered) {
+        return updater.Find(heads, block, numbered);
       },
       nullptr)};
   for (const Pass pass : kTokamaxPasses) {

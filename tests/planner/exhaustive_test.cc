@@ -144,7 +144,7 @@ Blocks Compiled(const Analysis& analysis, BlockShape block) {
                 blocks.kinds.begin() + row * grid.columns + run.end, kind);
     }
   }
-  const auto bits = partial.store().TakeBits(partial.count());
+  const auto bits = partial.store().Take(partial.count()).bits;
   for (int64_t id = 0; id < partial.count(); ++id) {
     Cells content;
     for (int64_t r = 0; r < block.q; ++r) {

@@ -71,6 +71,22 @@ TEST(UpdatePlanTest, AppendedDocumentsCompileTheirBlockRows) {
   EXPECT_EQ(8, UpdateOne(packed({20, 12}), Mask::Causal(kShape)));
 }
 
+TEST(UpdatePlanTest, BlocksThatAreAllTheSameShareMemory) {
+  const auto blocks = [](const Plan& plan, Pass pass) {
+    return plan.pass(pass)->info.partial_mask_blocks->owner();
+  };
+  const auto documents = [](std::vector<int64_t> lengths) {
+    return MultiHeadMask(Mask::Causal(kShape) & Mask::Documents(kShape, std::move(lengths)), 1);
+  };
+  const Plan before = Compile(documents({20, 12}), AllPasses(kBlock));
+  const Plan same = UpdatePlan(before, documents({20, 12})).plan;
+  const Plan other = UpdatePlan(before, documents({20, 12, 5})).plan;
+  for (const Pass pass : kAllPasses) {
+    EXPECT_EQ(blocks(before, pass), blocks(same, pass)) << PassName(pass);
+    EXPECT_NE(blocks(before, pass), blocks(other, pass)) << PassName(pass);
+  }
+}
+
 TEST(UpdatePlanTest, IdsAndCellsThatChangeCompileTheirRows) {
   std::vector<int64_t> q(64), kv(64);
   for (int64_t i = 0; i < 64; ++i) q[i] = kv[i] = i / 10;
