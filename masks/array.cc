@@ -28,34 +28,41 @@ constexpr DTypeInfo kDTypes[] = {
     {DType::kUInt16, "uint16", 2}, {DType::kUInt32, "uint32", 4}, {DType::kUInt64, "uint64", 8},
 };
 
+// Elements from `data` on, as 64-bit integers.
 template <typename T>
-int64_t ReadElement(const std::byte* data, int64_t index) {
-  T value;
-  std::memcpy(&value, data + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
-  return static_cast<int64_t>(value);
+void Convert(const std::byte* data, std::span<int64_t> out) {
+  for (size_t i = 0; i < out.size(); ++i) {
+    T value;
+    std::memcpy(&value, data + i * sizeof(T), sizeof(T));
+    out[i] = static_cast<int64_t>(value);
+  }
 }
 
-using Reader = int64_t (*)(const std::byte*, int64_t);
-Reader ReaderFor(DType dtype) {
+void ConvertBools(const std::byte* data, std::span<int64_t> out) {
+  for (size_t i = 0; i < out.size(); ++i) out[i] = data[i] != std::byte{0};
+}
+
+using Converter = void (*)(const std::byte*, std::span<int64_t>);
+Converter ConverterFor(DType dtype) {
   switch (dtype) {
     case DType::kBool:
-      return [](const std::byte* data, int64_t i) { return int64_t{data[i] != std::byte{0}}; };
+      return ConvertBools;
     case DType::kInt8:
-      return ReadElement<int8_t>;
+      return Convert<int8_t>;
     case DType::kInt16:
-      return ReadElement<int16_t>;
+      return Convert<int16_t>;
     case DType::kInt32:
-      return ReadElement<int32_t>;
+      return Convert<int32_t>;
     case DType::kInt64:
-      return ReadElement<int64_t>;
+      return Convert<int64_t>;
     case DType::kUInt8:
-      return ReadElement<uint8_t>;
+      return Convert<uint8_t>;
     case DType::kUInt16:
-      return ReadElement<uint16_t>;
+      return Convert<uint16_t>;
     case DType::kUInt32:
-      return ReadElement<uint32_t>;
+      return Convert<uint32_t>;
     case DType::kUInt64:
-      return ReadElement<uint64_t>;
+      return Convert<uint64_t>;
   }
   return nullptr;
 }
@@ -139,12 +146,19 @@ Array Array::WithName(std::string name) const {
   return copy;
 }
 
-int64_t Array::At(int64_t index) const { return ReaderFor(dtype())(data(), index); }
+int64_t Array::At(int64_t index) const {
+  int64_t value;
+  Read(index, {&value, 1});
+  return value;
+}
+
+void Array::Read(int64_t begin, std::span<int64_t> out) const {
+  ConverterFor(dtype())(data() + begin * DTypeSize(dtype()), out);
+}
 
 std::vector<int64_t> Array::ToInt64() const {
   std::vector<int64_t> values(static_cast<size_t>(size()));
-  const Reader read = ReaderFor(dtype());
-  for (int64_t i = 0; i < size(); ++i) values[i] = read(data(), i);
+  Read(0, values);
   return values;
 }
 

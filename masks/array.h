@@ -3,6 +3,7 @@
 // An immutable, shared array: the data behind an array leaf of a mask.
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -64,8 +65,22 @@ class Array {
   /// Element `index` in C order as a signed 64-bit integer (a bool gives 0 or 1; uint64 beyond
   /// INT64_MAX wraps, which every mask factory refuses).
   int64_t At(int64_t index) const;
-  /// All elements in C order as signed 64-bit integers.
+  /// The elements [begin, begin + out.size()) in C order, as At() gives them.
+  void Read(int64_t begin, std::span<int64_t> out) const;
+  /// All elements, as At() gives them.
   std::vector<int64_t> ToInt64() const;
+  /// Whether holds(index, value) is true of every element, with values as At() gives them; asks in
+  /// C order, until it is false.
+  template <typename Holds>
+  bool AllOf(Holds&& holds) const;
+  /// Calls visit(index, value) for every element in C order.
+  template <typename Visit>
+  void ForEach(Visit&& visit) const {
+    AllOf([&](int64_t index, int64_t value) {
+      visit(index, value);
+      return true;
+    });
+  }
 
   /// "sha256:<hex>" over the canonical content (docs/plan-format.md, "Digests"): computed on first
   /// use, once, by whichever thread asks first.
@@ -93,6 +108,19 @@ class Array {
 void PackBoolRows(const std::byte* bools, int64_t rows, int64_t columns, std::byte* out);
 /// The inverse: writes bytes 0 and 1.
 void UnpackBoolRows(const std::byte* packed, int64_t rows, int64_t columns, std::byte* out);
+
+template <typename Holds>
+bool Array::AllOf(Holds&& holds) const {
+  std::array<int64_t, 512> values;
+  for (int64_t begin = 0; begin < size(); begin += std::ssize(values)) {
+    const int64_t count = std::min<int64_t>(std::ssize(values), size() - begin);
+    Read(begin, std::span(values.data(), static_cast<size_t>(count)));
+    for (int64_t i = 0; i < count; ++i) {
+      if (!holds(begin + i, values[static_cast<size_t>(i)])) return false;
+    }
+  }
+  return true;
+}
 
 template <typename Sink>
 void Array::ForEachCanonicalPiece(Sink&& sink) const {

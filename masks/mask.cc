@@ -90,12 +90,11 @@ void CheckVector(const Array& array, int64_t length, std::string_view what) {
                  array.size());
   }
   if (array.dtype() == DType::kUInt64) {
-    for (int64_t i = 0; i < array.size(); ++i) {
-      if (array.At(i) < 0) {
-        InvalidArray("expected {} {} to fit in a signed 64-bit integer, got {} at index {}", what,
-                     Label(array), static_cast<uint64_t>(array.At(i)), i);
-      }
-    }
+    array.ForEach([&](int64_t i, int64_t value) {
+      if (value >= 0) return;
+      InvalidArray("expected {} {} to fit in a signed 64-bit integer, got {} at index {}", what,
+                   Label(array), static_cast<uint64_t>(value), i);
+    });
   }
 }
 
@@ -168,20 +167,13 @@ Array LayoutPositions(const Positions& layout, Axis axis) {
   return Array::FromVector(positions);
 }
 
-bool IsIdentity(const Array& positions) {
-  for (int64_t i = 0; i < positions.size(); ++i) {
-    if (positions.At(i) != i) return false;
-  }
-  return true;
-}
-
 // positions[index[r]] for each r, in the dtype of `positions`.
 Array Gather(const Array& positions, const Array& index) {
   const int64_t item = DTypeSize(positions.dtype());
   auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<size_t>(index.size() * item));
-  for (int64_t r = 0; r < index.size(); ++r) {
-    std::copy_n(positions.data() + index.At(r) * item, item, bytes->data() + r * item);
-  }
+  index.ForEach([&](int64_t r, int64_t at) {
+    std::copy_n(positions.data() + at * item, item, bytes->data() + r * item);
+  });
   return Array(positions.dtype(), index.shape(), std::shared_ptr<const void>(bytes, bytes->data()));
 }
 
@@ -189,25 +181,22 @@ node::Order MakeOrder(const Positions& written, Axis axis, bool is_index) {
   const bool is_array = written.kind == Positions::Kind::kArray;
   if (is_array) CheckVector(written.array, axis.length, fmt::format("{} positions", axis.name));
   node::Order order{written, is_array ? written.array : LayoutPositions(written, axis)};
-  for (int64_t i = 0; is_index && i < axis.length; ++i) {
-    const int64_t position = order.positions.At(i);
-    if (position < 0 || position >= axis.length) {
-      Invalid(
-          "expected {} positions in [0, {}), as this mask holds an array or a reordering; got {} "
-          "at index {}",
-          axis.name, axis.length, position, i);
-    }
-  }
+  if (!is_index) return order;
+  order.positions.ForEach([&](int64_t i, int64_t position) {
+    if (position >= 0 && position < axis.length) return;
+    Invalid(
+        "expected {} positions in [0, {}), as this mask holds an array or a reordering; got {} "
+        "at index {}",
+        axis.name, axis.length, position, i);
+  });
   return order;
 }
 
 void CheckKvPositions(const Array& positions) {
-  for (int64_t i = 0; i < positions.size(); ++i) {
-    const int64_t position = positions.At(i);
-    if (position < -kMostKvPosition || position > kMostKvPosition) {
-      Invalid("expected kv positions of magnitude up to 2^60, got {} at index {}", position, i);
-    }
-  }
+  positions.ForEach([](int64_t i, int64_t position) {
+    if (-kMostKvPosition <= position && position <= kMostKvPosition) return;
+    Invalid("expected kv positions of magnitude up to 2^60, got {} at index {}", position, i);
+  });
 }
 
 // `outer` after `inner`.
@@ -220,6 +209,12 @@ std::optional<node::Order> Compose(const std::optional<node::Order>& inner,
 }
 
 }  // namespace
+
+namespace node {
+bool IsIdentity(const Array& positions) {
+  return positions.AllOf([](int64_t i, int64_t position) { return position == i; });
+}
+}  // namespace node
 
 Mask Apply(node::Op op, const Mask& a, const Mask& b) {
   if (a.shape() != b.shape()) {
@@ -319,8 +314,9 @@ Mask Mask::Reorder(const std::optional<Positions>& q, const std::optional<Positi
     rows = Compose(inner->q, std::move(rows));
     columns = Compose(inner->kv, std::move(columns));
   }
-  if (rows && rows->positions.dtype() == DType::kInt32 && IsIdentity(rows->positions)) rows.reset();
-  if (columns && IsIdentity(columns->positions)) columns.reset();
+  if (rows && rows->positions.dtype() == DType::kInt32 && node::IsIdentity(rows->positions))
+    rows.reset();
+  if (columns && node::IsIdentity(columns->positions)) columns.reset();
   const Mask& mask = inner == nullptr ? *this : inner->mask;
   if (!rows && !columns) return mask;
   return MakeParent(node::Reorder{mask, std::move(rows), std::move(columns)}, {&mask});

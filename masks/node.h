@@ -70,6 +70,8 @@ struct Order {
   /// What `written` denotes: int64 or smaller, for rows with the dtype of q_sequence.
   Array positions;
 };
+/// Whether each row, or column, is evaluated at its own index.
+bool IsIdentity(const Array& positions);
 struct Reorder {
   Mask mask;
   std::optional<Order> q, kv;  ///< At least one of them.

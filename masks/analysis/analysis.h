@@ -126,6 +126,6 @@ std::unique_ptr<const Analysis> AnalyzeCustom(const Mask& mask);
 std::unique_ptr<const Analysis> AnalyzeOperator(const Mask& mask, KvRange domain);
 std::unique_ptr<const Analysis> AnalyzeReorder(const Mask& mask, KvRange domain);
 /// `mask` with column c at kv position `positions[c]`.
-std::unique_ptr<const Analysis> AnalyzeKvOrder(const Mask& mask, std::vector<int64_t> positions);
+std::unique_ptr<const Analysis> AnalyzeKvOrder(const Mask& mask, const Array& positions);
 
 }  // namespace splashmask

@@ -78,14 +78,13 @@ struct IdRuns {
 
   explicit IdRuns(const Array& array) {
     run_of.reserve(static_cast<size_t>(array.size()));
-    for (int64_t i = 0; i < array.size(); ++i) {
-      const int64_t id = array.At(i);
+    array.ForEach([this](int64_t i, int64_t id) {
       if (ids.empty() || ids.back() != id) {
         ids.push_back(id);
         starts.push_back(i);
       }
       run_of.push_back(static_cast<int32_t>(ids.size() - 1));
-    }
+    });
     starts.push_back(array.size());
   }
 };

@@ -19,46 +19,51 @@ class PositionSegments {
   /// More segments than this in one range of indices are not looked at one by one.
   static constexpr int64_t kMost = 16;
 
-  explicit PositionSegments(std::vector<int64_t> positions) : positions_(std::move(positions)) {
-    const auto count = static_cast<int64_t>(positions_.size());
-    segment_of_.reserve(positions_.size());
-    for (int64_t i = 0; i < count; ++i) {
-      if (!segments_.empty() && Continues(i)) {
-        segments_.back().step = positions_[i] - positions_[i - 1];
+  explicit PositionSegments(const Array& positions) {
+    int64_t last = 0;
+    positions.ForEach([&](int64_t i, int64_t position) {
+      if (Continues(i, last, position)) {
+        segments_.back().step = position - last;
       } else {
-        segments_.push_back({i, 1});
+        segments_.push_back({i, position, 1});
       }
-      segment_of_.push_back(static_cast<int32_t>(segments_.size() - 1));
-    }
-    segments_.push_back({count, 1});
+      if (i % kStride == 0) segment_at_.push_back(static_cast<int32_t>(segments_.size() - 1));
+      last = position;
+    });
+    segment_at_.push_back(static_cast<int32_t>(segments_.size() - 1));
+    segments_.push_back({positions.size(), 0, 1});
 
     std::vector<RangeMinMax::MinMax> bounds;
     for (size_t segment = 0; segment + 1 < segments_.size(); ++segment) {
-      bounds.push_back(BoundsOf(Part(segments_[segment].begin, count - 1)));
+      bounds.push_back(BoundsOf(Part(segments_[segment].begin, size() - 1)));
     }
     bounds_.emplace(bounds);
   }
 
-  int64_t operator[](int64_t index) const { return positions_[index]; }
-  int64_t size() const { return static_cast<int64_t>(positions_.size()); }
+  int64_t operator[](int64_t index) const {
+    const Segment& segment = segments_[SegmentOf(index)];
+    return segment.first + (index - segment.begin) * segment.step;
+  }
+  int64_t size() const { return segments_.back().begin; }
 
   /// How many segments the indices first to last touch, both included.
   int64_t CountIn(int64_t first, int64_t last) const {
-    return segment_of_[last] - segment_of_[first] + 1;
+    return SegmentOf(last) - SegmentOf(first) + 1;
   }
 
   /// The positions from index `index` to the end of its segment, or to index `last` if that is
   /// nearer.
   Rows Part(int64_t index, int64_t last) const {
-    const Segment& segment = segments_[segment_of_[index]];
-    const int64_t end = std::min(last + 1, segments_[segment_of_[index] + 1].begin);
-    return {positions_[index], end - index, end - index == 1 ? 1 : segment.step};
+    const Segment* segment = &segments_[SegmentOf(index)];
+    const int64_t end = std::min(last + 1, segment[1].begin);
+    return {segment->first + (index - segment->begin) * segment->step, end - index,
+            end - index == 1 ? 1 : segment->step};
   }
 
   /// The least and the greatest position of the indices first to last, both included.
   RangeMinMax::MinMax Bounds(int64_t first, int64_t last) const {
     RangeMinMax::MinMax bounds = BoundsOf(Part(first, last));
-    const int32_t begin = segment_of_[first], end = segment_of_[last];
+    const int32_t begin = SegmentOf(first), end = SegmentOf(last);
     if (begin == end) return bounds;
     bounds.Add(bounds_->Query(begin + 1, end - 1));
     bounds.Add(BoundsOf(Part(segments_[end].begin, last)));
@@ -69,24 +74,41 @@ class PositionSegments {
   static bool IsModest(int64_t position) { return ModestPositions({position, 1, 1}); }
 
  private:
-  // Indices [begin, next segment's begin).
+  // Indices [begin, next segment's begin), at first, first + step, ...
   struct Segment {
     int64_t begin;
+    int64_t first;
     int64_t step;
   };
+
+  // The segments of every so many indices are kept.
+  static constexpr int64_t kStride = 64;
+
+  int32_t SegmentOf(int64_t index) const {
+    const auto known = segment_at_.begin() + index / kStride;
+    int32_t low = known[0], high = known[1];
+    while (low < high) {
+      const int32_t middle = low + (high - low + 1) / 2;
+      if (segments_[middle].begin <= index) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    return low;
+  }
 
   static RangeMinMax::MinMax BoundsOf(const Rows& part) { return {part.min(), part.max()}; }
 
   // Whether index `i` goes on with the step of the last segment, or gives a new segment its step.
-  bool Continues(int64_t i) const {
-    if (!IsModest(positions_[i]) || !IsModest(positions_[i - 1])) return false;
+  bool Continues(int64_t i, int64_t last, int64_t position) const {
+    if (i == 0 || !IsModest(position) || !IsModest(last)) return false;
     const Segment& segment = segments_.back();
-    return i - segment.begin == 1 || positions_[i] - positions_[i - 1] == segment.step;
+    return i - segment.begin == 1 || position - last == segment.step;
   }
 
-  std::vector<int64_t> positions_;
-  std::vector<Segment> segments_;
-  std::vector<int32_t> segment_of_;
+  std::vector<Segment> segments_;  // Then one that begins where the indices end.
+  std::vector<int32_t> segment_at_;
   std::optional<RangeMinMax> bounds_;  // Of each segment.
 };
 

@@ -16,8 +16,8 @@ namespace {
 
 class QOrderAnalysis final : public Analysis {
  public:
-  QOrderAnalysis(Shape shape, std::unique_ptr<const Analysis> child, std::vector<int64_t> positions)
-      : Analysis(shape), child_(std::move(child)), positions_(std::move(positions)) {}
+  QOrderAnalysis(Shape shape, std::unique_ptr<const Analysis> child, const Array& positions)
+      : Analysis(shape), child_(std::move(child)), positions_(positions) {}
 
   RectClass Classify(const Rows& rows, KvRange kv) const override {
     if (!IsShort(rows)) return ClassifyBounds(rows, kv);
@@ -93,10 +93,9 @@ class QOrderAnalysis final : public Analysis {
 std::unique_ptr<const Analysis> AnalyzeReorder(const Mask& mask, KvRange domain) {
   const auto& n = std::get<node::Reorder>(mask.node().expr);
   std::unique_ptr<const Analysis> columns =
-      n.kv ? AnalyzeKvOrder(n.mask, n.kv->positions.ToInt64()) : Analyze(n.mask, domain);
+      n.kv ? AnalyzeKvOrder(n.mask, n.kv->positions) : Analyze(n.mask, domain);
   if (!n.q) return columns;
-  return std::make_unique<QOrderAnalysis>(mask.shape(), std::move(columns),
-                                          n.q->positions.ToInt64());
+  return std::make_unique<QOrderAnalysis>(mask.shape(), std::move(columns), n.q->positions);
 }
 
 }  // namespace splashmask

@@ -253,12 +253,11 @@ class KvOrderAnalysis final : public Analysis {
 
 }  // namespace
 
-std::unique_ptr<const Analysis> AnalyzeKvOrder(const Mask& mask, std::vector<int64_t> positions) {
-  const Shape shape = mask.shape();
-  const auto [least, greatest] = std::minmax_element(positions.begin(), positions.end());
-  const KvRange domain{*least, *greatest + 1};
-  return std::make_unique<KvOrderAnalysis>(shape, Analyze(mask, domain),
-                                           PositionSegments(std::move(positions)));
+std::unique_ptr<const Analysis> AnalyzeKvOrder(const Mask& mask, const Array& positions) {
+  PositionSegments segments(positions);
+  const auto [least, greatest] = segments.Bounds(0, segments.size() - 1);
+  return std::make_unique<KvOrderAnalysis>(mask.shape(), Analyze(mask, {least, greatest + 1}),
+                                           std::move(segments));
 }
 
 }  // namespace splashmask

@@ -48,10 +48,10 @@ struct Domain {
  private:
   static Interval Hull(const Array& positions) {
     Interval hull{positions.At(0), positions.At(0)};
-    for (int64_t i = 1; i < positions.size(); ++i) {
-      hull.first = std::min(hull.first, Wide{positions.At(i)});
-      hull.last = std::max(hull.last, Wide{positions.At(i)});
-    }
+    positions.ForEach([&](int64_t, int64_t position) {
+      hull.first = std::min(hull.first, Wide{position});
+      hull.last = std::max(hull.last, Wide{position});
+    });
     return hull;
   }
 };

@@ -88,14 +88,8 @@ Literal Rewriter::NormalizeXor(const Mask& mask, uint32_t domain) {
 }
 
 Literal Rewriter::NormalizeReorder(const node::Reorder& reorder, uint32_t domain) {
-  const auto is_identity = [](const Array& positions) {
-    for (int64_t i = 0; i < positions.size(); ++i) {
-      if (positions.At(i) != i) return false;
-    }
-    return true;
-  };
   node::Reorder moved = reorder;
-  if (moved.q && is_identity(moved.q->positions)) moved.q.reset();  // Of another dtype than int32.
+  if (moved.q && node::IsIdentity(moved.q->positions)) moved.q.reset();  // Not of int32.
   if (!moved.q && !moved.kv) return Normalize(reorder.mask, domain);
   const uint32_t order = OrderOf(moved, domain);
   return Reorder(Normalize(reorder.mask, order + 1), order, domain);
