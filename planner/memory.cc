@@ -19,22 +19,27 @@ namespace {
 
 // Below this, malloc's memory serves as well as fresh pages.
 constexpr int64_t kLarge = int64_t{4} << 20;
-constexpr int64_t kPage = 4096;
+constexpr int64_t kHugePage = int64_t{2} << 20;
 
 [[noreturn]] void ThrowTooLarge(int64_t bytes) {
   throw Error(ErrorCode::kTooLarge,
               fmt::format("[memory] the system has no {} bytes to give", bytes));
 }
 
-int64_t RoundToPages(int64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+int64_t RoundUp(int64_t bytes) { return (bytes + kHugePage - 1) / kHugePage * kHugePage; }
 
-// Maps at least `bytes`, aligned so that huge pages can serve it.
+// Maps whole huge pages, as `bytes` are.
 std::byte* Map(int64_t bytes) {
-  void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) ThrowTooLarge(bytes);
+  const int64_t mapped = bytes + kHugePage;
+  void* at = mmap(nullptr, static_cast<size_t>(mapped), PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) ThrowTooLarge(bytes);
+  const int64_t before = (kHugePage - reinterpret_cast<intptr_t>(at) % kHugePage) % kHugePage;
+  std::byte* const data = static_cast<std::byte*>(at) + before;
+  if (before > 0) munmap(at, static_cast<size_t>(before));
+  munmap(data + bytes, static_cast<size_t>(kHugePage - before));
   madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-  return static_cast<std::byte*>(data);
+  return data;
 }
 
 // The number a one-line file of the kernel holds, or no limit.
@@ -84,21 +89,22 @@ GrowingBuffer::~GrowingBuffer() {
 
 void GrowingBuffer::Reserve(int64_t bytes) {
   if (bytes <= capacity_) return;
-  const int64_t capacity = RoundToPages(bytes);
-  if (data_ == nullptr) {
-    data_ = Map(capacity);
-  } else {
+  const int64_t capacity = RoundUp(bytes);
+  std::byte* const fresh = Map(capacity);
+  if (data_ != nullptr) {
     void* moved = mremap(data_, static_cast<size_t>(capacity_), static_cast<size_t>(capacity),
-                         MREMAP_MAYMOVE);
-    if (moved == MAP_FAILED) ThrowTooLarge(bytes);
-    madvise(moved, static_cast<size_t>(capacity), MADV_HUGEPAGE);
-    data_ = static_cast<std::byte*>(moved);
+                         MREMAP_MAYMOVE | MREMAP_FIXED, fresh);
+    if (moved == MAP_FAILED) {
+      munmap(fresh, static_cast<size_t>(capacity));
+      ThrowTooLarge(bytes);
+    }
   }
+  data_ = fresh;
   capacity_ = capacity;
 }
 
 std::shared_ptr<std::byte> GrowingBuffer::Release(int64_t bytes) {
-  const int64_t kept = RoundToPages(bytes);
+  const int64_t kept = RoundUp(bytes);
   if (kept < capacity_) munmap(data_ + kept, static_cast<size_t>(capacity_ - kept));
   std::byte* data = data_;
   data_ = nullptr;

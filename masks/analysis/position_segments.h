@@ -3,8 +3,10 @@
 // The positions of a reordered axis, cut into segments of constant step. Private to the project.
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -20,16 +22,22 @@ class PositionSegments {
   static constexpr int64_t kMost = 16;
 
   explicit PositionSegments(const Array& positions) {
+    std::array<int64_t, kStride> values;
     int64_t last = 0;
-    positions.ForEach([&](int64_t i, int64_t position) {
-      if (Continues(i, last, position)) {
-        segments_.back().step = position - last;
+    for (int64_t begin = 0; begin < positions.size(); begin += kStride) {
+      const int64_t count = std::min(kStride, positions.size() - begin);
+      const std::span<const int64_t> piece(values.data(), static_cast<size_t>(count));
+      positions.Read(begin, {values.data(), piece.size()});
+      if (AllContinue(begin, last, piece)) {
+        segment_at_.push_back(static_cast<int32_t>(segments_.size() - 1));
       } else {
-        segments_.push_back({i, position, 1});
+        for (int64_t i = 0; i < count; ++i) {
+          Append(begin + i, i == 0 ? last : piece[i - 1], piece[i]);
+          if (i == 0) segment_at_.push_back(static_cast<int32_t>(segments_.size() - 1));
+        }
       }
-      if (i % kStride == 0) segment_at_.push_back(static_cast<int32_t>(segments_.size() - 1));
-      last = position;
-    });
+      last = piece.back();
+    }
     segment_at_.push_back(static_cast<int32_t>(segments_.size() - 1));
     segments_.push_back({positions.size(), 0, 1});
 
@@ -100,11 +108,27 @@ class PositionSegments {
 
   static RangeMinMax::MinMax BoundsOf(const Rows& part) { return {part.min(), part.max()}; }
 
-  // Whether index `i` goes on with the step of the last segment, or gives a new segment its step.
-  bool Continues(int64_t i, int64_t last, int64_t position) const {
-    if (i == 0 || !IsModest(position) || !IsModest(last)) return false;
-    const Segment& segment = segments_.back();
-    return i - segment.begin == 1 || position - last == segment.step;
+  // Index `i` goes on with the step of the last segment, gives it its step, or begins another.
+  void Append(int64_t i, int64_t last, int64_t position) {
+    const bool is_next = i > 0 && IsModest(position) && IsModest(last);
+    if (is_next && (i - segments_.back().begin == 1 || position - last == segments_.back().step)) {
+      segments_.back().step = position - last;
+    } else {
+      segments_.push_back({i, position, 1});
+    }
+  }
+
+  // Whether all of a piece goes on with the step of the last segment, which has one.
+  bool AllContinue(int64_t begin, int64_t last, std::span<const int64_t> piece) const {
+    if (begin == 0 || begin - segments_.back().begin < 2) return false;
+    if (!IsModest(last) || !IsModest(piece.back())) return false;
+    const auto step = static_cast<uint64_t>(segments_.back().step);
+    uint64_t next = static_cast<uint64_t>(last), differences = 0;
+    for (const int64_t position : piece) {
+      next += step;
+      differences |= static_cast<uint64_t>(position) ^ next;
+    }
+    return differences == 0;
   }
 
   std::vector<Segment> segments_;  // Then one that begins where the indices end.
