@@ -20,13 +20,21 @@ std::vector<int> Uniquify(const std::vector<Mask>& masks, std::vector<Mask>* uni
   for (const Mask& mask : masks) {
     const auto [entry, is_new] = by_node.try_emplace(&mask.node(), 0);
     if (is_new) {
-      const Mask identity = HeadIdentity(mask);
-      const auto found = std::find(identities.begin(), identities.end(), identity);
-      entry->second = static_cast<int>(found - identities.begin());
-      if (found == identities.end()) {
-        identities.push_back(identity);
+      const auto add = [&] {
         unique->push_back(mask);
         first_head->push_back(std::ssize(ids));
+      };
+      if (unique->empty()) {  // What identifies it matters only beside another.
+        add();
+      } else {
+        if (identities.empty()) identities.push_back(HeadIdentity(unique->front()));
+        const Mask identity = HeadIdentity(mask);
+        const auto found = std::find(identities.begin(), identities.end(), identity);
+        entry->second = static_cast<int>(found - identities.begin());
+        if (found == identities.end()) {
+          identities.push_back(identity);
+          add();
+        }
       }
     }
     ids.push_back(entry->second);
