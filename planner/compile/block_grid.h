@@ -49,6 +49,8 @@ struct GridRun {
   int32_t begin, end;
   BlockClass block_class;
   int32_t id = kNone;
+
+  friend bool operator==(const GridRun&, const GridRun&) = default;
 };
 
 /// The finished grid of one mask: kPartial and kFull runs, as long as can be.

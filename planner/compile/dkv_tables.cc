@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "splashmask/planner/compile/column_runs.h"
 #include "splashmask/planner/compile/tables.h"
 #include "splashmask/planner/threads.h"
 
@@ -29,40 +30,49 @@ class ShardWalk {
 
   void Fill(NextTables& tables) {
     const int64_t heads = static_cast<int64_t>(grids_.size());
-    data_.assign(static_cast<size_t>(heads * in_.columns()), kNone);
-    if (tables.mask_next) mask_.assign(data_.size(), kNone);
-    ForEachTile([&](int64_t head, int64_t first, int64_t last) { FindFirst(head, first, last); });
+    const auto columns = static_cast<size_t>(heads * in_.columns());
+    if (!in_.shrink) data_.assign(columns, kNone);
+    if (tables.mask_next) mask_.assign(columns, kNone);
+    constexpr int64_t kTile = 256;
+    ForEachTile(kTile,
+                [&](int64_t head, int64_t first, int64_t last) { FindFirst(head, first, last); });
     ToCarry(data_);
     ToCarry(mask_);
-    ForEachTile([&](int64_t head, int64_t first, int64_t last) {
-      if (in_.shrink) {
+    if (in_.shrink) {
+      ForEachTile(kShrunkTile, [&](int64_t head, int64_t first, int64_t last) {
         FillShrunk(head, first, last, tables);
-      } else {
+      });
+    } else {
+      ForEachTile(kTile, [&](int64_t head, int64_t first, int64_t last) {
         FillWhole(head, first, last, tables);
-      }
-    });
+      });
+    }
   }
 
  private:
+  static constexpr int64_t kShrunkTile = 128;
+
   int64_t rows() const { return in_.rows_per_shard(); }
 
   // Columns are independent, once the carries are known.
   template <typename Work>
-  void ForEachTile(const Work& work) const {
-    constexpr int64_t kTile = 256;
-    const int64_t tiles = (in_.columns() + kTile - 1) / kTile;
+  void ForEachTile(int64_t columns, const Work& work) const {
+    const int64_t tiles = (in_.columns() + columns - 1) / columns;
     ParallelFor(tiles * std::ssize(grids_), [&](int64_t i) {
-      const int64_t first = i % tiles * kTile;
-      work(i / tiles, first, std::min(first + kTile, in_.columns()));
+      const int64_t first = i % tiles * columns;
+      work(i / tiles, first, std::min(first + columns, in_.columns()));
     });
+  }
+
+  int32_t* Of(std::vector<int32_t>& entries, int64_t head) const {
+    return entries.empty() ? nullptr : entries.data() + head * in_.columns();
   }
 
   // The first visible row and the first partial id of each column of one head.
   void FindFirst(int64_t head, int64_t first, int64_t last) {
-    int32_t* data = data_.data() + head * in_.columns();
-    int32_t* mask = mask_.empty() ? nullptr : mask_.data() + head * in_.columns();
+    if (data_.empty() && mask_.empty()) return;
     for (int64_t row = rows() - 1; row >= 0; --row) {
-      Update(head, row, first, last, data, mask);
+      Update(head, row, first, last, Of(data_, head), Of(mask_, head));
     }
   }
 
@@ -71,7 +81,9 @@ class ShardWalk {
               int32_t* mask) const {
     ForEachRun(*grids_[head], first_row_ + row, first, last,
                [&](int64_t begin, int64_t end, BlockClass, int32_t id) {
-                 std::fill(data + begin, data + end, static_cast<int32_t>(row));
+                 if (data != nullptr) {
+                   std::fill(data + begin, data + end, static_cast<int32_t>(row));
+                 }
                  if (mask != nullptr && id != kNone) std::fill(mask + begin, mask + end, id);
                });
   }
@@ -97,8 +109,8 @@ class ShardWalk {
 
   // Every block has an entry: walk up the rows, keeping what comes next in each column.
   void FillWhole(int64_t head, int64_t first, int64_t last, NextTables& tables) {
-    int32_t* data = data_.data() + head * in_.columns();
-    int32_t* mask = mask_.empty() ? nullptr : mask_.data() + head * in_.columns();
+    int32_t* data = Of(data_, head);
+    int32_t* mask = Of(mask_, head);
     for (int64_t row = rows() - 1; row >= 0; --row) {
       Update(head, row, first, last, data, mask);
       const int64_t out_row = out_row_ + row;
@@ -117,49 +129,62 @@ class ShardWalk {
     }
   }
 
-  // Only visible blocks have an entry, the last one of each column in row height_ - 1.
+  // Only visible blocks have an entry, the last one of each column in row height_ - 1. From there
+  // upwards, many rows at a time in which no column comes to another run.
   void FillShrunk(int64_t head, int64_t first, int64_t last, NextTables& tables) {
-    std::vector<int32_t> top(static_cast<size_t>(last - first), static_cast<int32_t>(height_));
-    int32_t* mask = mask_.empty() ? nullptr : mask_.data() + head * in_.columns();
-    for (int64_t row = rows() - 1; row >= 0; --row) {
-      ForEachRun(*grids_[head], first_row_ + row, first, last,
-                 [&](int64_t begin, int64_t end, BlockClass block_class, int32_t id) {
-                   if (mask != nullptr && id != kNone) std::fill(mask + begin, mask + end, id);
-                   // Columns that are filled as high go on together.
-                   for (int64_t part = begin; part < end;) {
-                     const int32_t at = top[part - first];
-                     const int64_t part_begin = part;
-                     while (part < end && top[part - first] == at) top[part++ - first] = at - 1;
-                     const int64_t out_row = out_row_ + at - 1;
-                     FillPart(tables.data_next, head, out_row, part_begin, part,
-                              static_cast<int32_t>(row));
-                     FillPart(tables.block_mask, head, out_row, part_begin, part,
-                              static_cast<int32_t>(block_class));
-                     if (mask == nullptr) continue;
-                     WriteRow(*tables.mask_next, head, out_row, part_begin, mask + part_begin,
-                              mask + part);
-                   }
-                 });
+    const auto columns = FindColumnRuns(*grids_[head], first_row_, rows(), first, last);
+    const size_t width = columns.size();
+    // What the entries of each column are, and the run that comes after `left` of them.
+    std::vector<int32_t> row(width), step(width), block_class(width), mask(width);
+    std::vector<int64_t> left(width, 0);
+    std::vector<size_t> next(width, 0);
+    if (tables.mask_next) {
+      std::copy_n(mask_.begin() + head * in_.columns() + first, width, mask.begin());
     }
-    ZeroAbove(tables, head, first, last, top);
+    const auto advance = [&](size_t c) {
+      if (next[c] == columns[c].size()) {  // Zeros above.
+        row[c] = step[c] = block_class[c] = mask[c] = 0;
+        left[c] = height_;
+        return;
+      }
+      const ColumnRun& run = columns[c][next[c]++];
+      row[c] = run.last_row;
+      step[c] = 1;
+      block_class[c] = static_cast<int32_t>(run.block_class);
+      if (run.id != kNone) mask[c] = run.id;
+      left[c] = run.count;
+    };
+    for (int64_t end = height_; end > 0;) {
+      int64_t count = end;
+      for (size_t c = 0; c < width; ++c) {
+        if (left[c] == 0) advance(c);
+        count = std::min(count, left[c]);
+      }
+      end -= count;
+      const int64_t out_row = out_row_ + end;
+      FillUp(tables.data_next, head, out_row, count, first, row, step);
+      FillUp(tables.block_mask, head, out_row, count, first, block_class, {});
+      if (tables.mask_next) FillUp(*tables.mask_next, head, out_row, count, first, mask, {});
+      for (size_t c = 0; c < width; ++c) {
+        row[c] -= static_cast<int32_t>(count) * step[c];
+        left[c] -= count;
+      }
+    }
     PadBelow(tables, head, first, last);
   }
 
-  // Column c has no entries above top[c - first].
-  void ZeroAbove(NextTables& tables, int64_t head, int64_t first, int64_t last,
-                 std::span<const int32_t> top) const {
-    const int32_t lowest = *std::min_element(top.begin(), top.end());
-    const int32_t highest = *std::max_element(top.begin(), top.end());
-    ForEachTable(tables, [&](Table& table) {
-      for (int64_t row = 0; row < lowest; ++row) {
-        FillPart(table, head, out_row_ + row, first, last, 0);
+  // The rows [row, row + count) of some columns from `first` on, from the bottom up: `values`, then
+  // `step` less in each row above, if there are steps.
+  void FillUp(Table& table, int64_t head, int64_t row, int64_t count, int64_t first,
+              std::span<const int32_t> values, std::span<const int32_t> step) const {
+    WithType(table.dtype(), [&]<typename T>(T*) {
+      T now[kShrunkTile], less[kShrunkTile];
+      std::copy(values.begin(), values.end(), now);
+      std::copy(step.begin(), step.end(), less);
+      for (int64_t r = row + count - 1; r >= row; --r) {
+        std::copy_n(now, values.size(), RowOf<T>(table, head, r) + first);
+        for (size_t c = 0; c < step.size(); ++c) now[c] = static_cast<T>(now[c] - less[c]);
       }
-      WithType(table.dtype(), [&]<typename T>(T*) {
-        for (int32_t row = lowest; row < highest; ++row) {
-          T* out = RowOf<T>(table, head, out_row_ + row) + first;
-          for (size_t c = 0; c < top.size(); ++c) out[c] = row < top[c] ? T{0} : out[c];
-        }
-      });
     });
   }
 
@@ -216,7 +241,8 @@ class ShardWalk {
   const std::vector<const BlockGrid*> grids_;
   const int64_t first_table_head_, first_row_, out_row_, height_;
   // Per head and column: first the first entry, then the entry that comes next below the current
-  // row. mask_ is empty without mask_next.
+  // row. data_ is empty where columns shrink, as nothing comes between visible blocks; mask_ is
+  // empty without mask_next.
   std::vector<int32_t> data_, mask_;
 };
 

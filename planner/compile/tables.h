@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "splashmask/planner/compile/block_grid.h"
@@ -73,10 +74,12 @@ void WithType(DType dtype, Visit&& visit) {
 /// [first, last); `id` is kNone where blocks have no number.
 template <typename Visit>
 void ForEachRun(const BlockGrid& grid, int64_t row, int64_t first, int64_t last, Visit&& visit) {
-  for (const GridRun& run : grid.row(row)) {
-    const int64_t begin = std::max<int64_t>(run.begin, first);
-    const int64_t end = std::min<int64_t>(run.end, last);
-    if (begin < end) visit(begin, end, run.block_class, run.id);
+  const std::span<const GridRun> runs = grid.row(row);
+  const auto ends_before = [&](const GridRun& run) { return run.end <= first; };
+  for (auto run = std::partition_point(runs.begin(), runs.end(), ends_before);
+       run != runs.end() && run->begin < last; ++run) {
+    visit(std::max<int64_t>(run->begin, first), std::min<int64_t>(run->end, last), run->block_class,
+          run->id);
   }
 }
 
