@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Time of Compile beside the time to write its answer, and its memory: a million positions, block
-// 512, fwd and dkv together. Every mask is checked before it is timed.
+// 512, fwd and dkv together. Every mask is checked before it is timed. Medians are held against
+// what is allowed; growth and the gain of a second thread are told from the fastest runs.
 //
 //   compile_limits [part of a row's name]... [--runs N] [--scratch DIR]
 //
@@ -43,13 +44,13 @@ double TimeWrite(const std::vector<int64_t>& sizes) {
 }
 
 struct Measured {
-  double compile_ms, one_thread_ms, write_ms;  // Medians.
-  double fastest_compile_ms, fastest_write_ms;
+  double compile_ms, write_ms;  // Medians.
+  double fastest_compile_ms, fastest_one_thread_ms, fastest_write_ms;
   double peak_mib;  // Beyond input and output.
   double packed_mib;
   double output_mib;
 
-  double beyond_ms() const { return compile_ms - write_ms; }
+  double beyond_ms() const { return fastest_compile_ms - fastest_write_ms; }
 };
 
 double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
@@ -84,9 +85,9 @@ Measured Measure(const MultiHeadMask& mask, CompileOptions options, int runs) {
     }
   }
   result.compile_ms = Median(compiles);
-  result.fastest_compile_ms = *std::min_element(compiles.begin(), compiles.end());
-  result.fastest_write_ms = *std::min_element(writes.begin(), writes.end());
-  result.one_thread_ms = Median(one_thread);
+  result.fastest_compile_ms = Fastest(compiles);
+  result.fastest_one_thread_ms = Fastest(one_thread);
+  result.fastest_write_ms = Fastest(writes);
   result.write_ms = Median(writes);
   return result;
 }
@@ -138,17 +139,17 @@ Row MakeRow(const LimitCase& limit, int runs) {
       "| {} | {:.2f} ms ({:.2f}) | {:.2f} ms ({:.2f}) | {} | {:.2f} | {:.0f} + {:.0f} MiB | {} | "
       "{:.2f} ms: {:.2f} |",
       limit.name, m.compile_ms, m.fastest_compile_ms, m.write_ms, m.fastest_write_ms, bound,
-      row.share, m.output_mib, m.peak_mib, Growth(limit, m, runs), m.one_thread_ms,
-      m.one_thread_ms / m.compile_ms);
+      row.share, m.output_mib, m.peak_mib, Growth(limit, m, runs), m.fastest_one_thread_ms,
+      m.fastest_one_thread_ms / m.fastest_compile_ms);
   if (limit.draws) {
     // As if nothing but drawing took any time.
     row.text += fmt::format(
         "\n  {:.0f} MiB of packed bits: compiled at {:.1f} GB/s on two threads, "
         "{:.1f} on one, written at {:.1f}: {:.0f} % and {:.0f} % of memset",
         m.packed_mib, m.packed_mib * 1.048576 / m.compile_ms,
-        m.packed_mib * 1.048576 / m.one_thread_ms, m.output_mib * 1.048576 / m.write_ms,
+        m.packed_mib * 1.048576 / m.fastest_one_thread_ms, m.output_mib * 1.048576 / m.write_ms,
         100 * m.write_ms * m.packed_mib / m.output_mib / m.compile_ms,
-        100 * m.write_ms * m.packed_mib / m.output_mib / m.one_thread_ms);
+        100 * m.write_ms * m.packed_mib / m.output_mib / m.fastest_one_thread_ms);
   }
   return row;
 }
