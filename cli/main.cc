@@ -13,6 +13,8 @@
 #include "splashmask/cli/exit_code.h"
 #include "splashmask/cli/terminal.h"
 #include "splashmask/masks/error.h"
+#include "splashmask/masks/interruption.h"
+#include "splashmask/planner/progress.h"
 
 namespace splashmask::cli {
 
@@ -34,6 +36,8 @@ void Complain(const std::string& message) { WriteStderr("splashmask: " + message
 
 ExitCode RunCommand(int argc, const char* const* argv) {
   const std::atomic<bool>& stop = CatchInterrupt();
+  const Progress progress{{}, &stop};
+  const InterruptionCheck check([&] { progress.ThrowIfStopped(); });
   CommandLine line(kHelp, kExamples, "splashmask " SPLASHMASK_VERSION);
   AddCompile(line);
   AddDiff(line);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/masks/interruption.h"
 #include "splashmask/planner/progress.h"
 
 namespace splashmask::python {
@@ -29,6 +30,10 @@ auto RunInterruptibly(Work&& work) {
   };
   const auto released = [&] {
     const nanobind::gil_scoped_release without;
+    const InterruptionCheck check([&] {
+      progress.Report(0);
+      progress.ThrowIfStopped();
+    });
     return work(std::as_const(progress));
   };
   try {

@@ -78,7 +78,10 @@ std::vector<std::unique_ptr<MaskObject>> ToObjects(const std::vector<Mask>& mask
 std::vector<std::unique_ptr<MaskObject>> Parse(const std::string& text, const Pair& shape,
                                                int64_t num_heads, const ArraysByName& arrays) {
   const NamedArrays resolve(arrays);
-  return ToObjects(ParseMultiHeadMask(text, ToShape(shape), num_heads, std::cref(resolve)).masks());
+  return RunInterruptibly([&](const Progress&) {
+    return ToObjects(
+        ParseMultiHeadMask(text, ToShape(shape), num_heads, std::cref(resolve)).masks());
+  });
 }
 
 // The operations that a predicate needs on its shape: (name, left, right, constant), each after its
@@ -343,8 +346,9 @@ void BindMask(nb::module_& m) {
                   })
       .def_static("where",
                   [=](const Pair& shape, const std::string& predicate) {
-                    nb::gil_scoped_release released;
-                    return make(Mask::Where(ToShape(shape), predicate));
+                    return RunInterruptibly([&](const Progress&) {
+                      return make(Mask::Where(ToShape(shape), predicate));
+                    });
                   })
       .def_static(
           "custom",
@@ -360,8 +364,10 @@ void BindMask(nb::module_& m) {
       .def(
           "reorder",
           [=](Object a, nb::handle q, nb::handle kv) {
-            return make(
-                a.mask().Reorder(ToPositions(q, "q_sequence"), ToPositions(kv, "kv positions")));
+            const auto rows = ToPositions(q, "q_sequence"),
+                       columns = ToPositions(kv, "kv positions");
+            return RunInterruptibly(
+                [&](const Progress&) { return make(a.mask().Reorder(rows, columns)); });
           },
           nb::arg("q").none(), nb::arg("kv").none())
       .def("simplify",

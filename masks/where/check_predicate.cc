@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/masks/interruption.h"
 #include "splashmask/masks/where/find_failure.h"
 
 namespace splashmask {
@@ -64,6 +65,7 @@ void CheckAt(const Predicate& predicate, Shape shape, const AxisPositions& q,
   for (int64_t row = 0; row < q.length(); ++row) {
     const PositionRange at{q.At(row), q.At(row)};
     if (!may_fail(at, kv.hull())) continue;
+    InterruptionCheck::Run();
     std::optional<PredicateFailure> failure;
     int64_t column = 0;
     if (kv.is_dense()) {

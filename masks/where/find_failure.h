@@ -22,7 +22,7 @@ struct PredicateFailure {
 std::optional<PredicateFailure> FindFailure(const PredicateProgram& program, PositionRange q,
                                             PositionRange kv);
 
-inline constexpr int64_t kMostRectangles = int64_t{1} << 27;
+inline constexpr int64_t kMostRectangles = int64_t{1} << 25;
 
 /// What failed, in words: "q // (kv - 3) divides by zero" or "q * q leaves 64 bits".
 std::string Describe(const Predicate& predicate, const PredicateProgram& program,

@@ -55,7 +55,7 @@ ValueRange Divide(const ValueRange& a, const ValueRange& b, bool may_fail) {
   WideRange all = kNone;
   if (b.low < 0) AddCorners(a, b.low, std::min<int64_t>(b.high, -1), FloorDivide, &all);
   if (b.high > 0) AddCorners(a, std::max<int64_t>(b.low, 1), b.high, FloorDivide, &all);
-  return Finish(all, may_fail || (b.low <= 0 && b.high >= 0));
+  return Finish(all, may_fail || b.may_be_zero());
 }
 
 // x mod m for x in [low, high], m in [least, most], least >= 1.
@@ -80,7 +80,7 @@ ValueRange Modulo(const ValueRange& a, const ValueRange& b, bool may_fail) {
     const WideRange positive = ModuloPositive(a.low, a.high, std::max<Wide>(1, b.low), b.high);
     all = {std::min(all.low, positive.low), std::max(all.high, positive.high)};
   }
-  return Finish(all, may_fail || (b.low <= 0 && b.high >= 0));
+  return Finish(all, may_fail || b.may_be_zero());
 }
 
 ValueRange Absolute(const ValueRange& a) {
@@ -116,6 +116,52 @@ WideRange RangeOf(const LinearForm& form, PositionRange q, PositionRange kv) {
   const Wide kv_high = form.kv_factor >= 0 ? kv.last : kv.first;
   return {q_low * form.q_factor + kv_low * form.kv_factor + form.constant,
           q_high * form.q_factor + kv_high * form.kv_factor + form.constant};
+}
+
+// What value leaves modulo that of `in`.
+int64_t ResidueOf(Wide value, const ResidueClass& in) {
+  return static_cast<int64_t>(value - FloorDivide(value, in.modulus) * in.modulus);
+}
+
+// Notes what is known of the values of a node, whose range is known, from what is of its operands.
+void SetResidue(const ProgramNode& node, const ValueRange& a, const ValueRange& b,
+                const ResidueClass& in, ValueRange* range) {
+  const auto from_both = [&](auto op) {
+    if (a.residue >= 0 && b.residue >= 0) range->residue = ResidueOf(op(a.residue, b.residue), in);
+  };
+  if (range->is_single()) {
+    range->residue = ResidueOf(range->low, in);
+    return;
+  }
+  switch (node.op) {
+    case PredicateOp::kQ:
+      range->residue = in.q;
+      return;
+    case PredicateOp::kKv:
+      range->residue = in.kv;
+      return;
+    case PredicateOp::kNegate:
+      if (a.residue >= 0) range->residue = ResidueOf(-Wide{a.residue}, in);
+      return;
+    case PredicateOp::kAbs:
+      if (a.residue >= 0 && (a.low >= 0 || a.high <= 0)) {
+        range->residue = ResidueOf(a.low >= 0 ? a.residue : -Wide{a.residue}, in);
+      }
+      return;
+    case PredicateOp::kAdd:
+      return from_both([](Wide x, Wide y) { return x + y; });
+    case PredicateOp::kSubtract:
+      return from_both([](Wide x, Wide y) { return x - y; });
+    case PredicateOp::kMultiply:
+      return from_both([](Wide x, Wide y) { return x * y; });
+    case PredicateOp::kModulo:
+      if (a.residue >= 0 && b.is_single() && b.low > 0 && in.modulus % b.low == 0) {
+        range->low = range->high = range->residue = a.residue % b.low;
+      }
+      return;
+    default:
+      return;
+  }
 }
 
 }  // namespace
@@ -159,22 +205,42 @@ ValueRange FindRange(const ProgramNode& node, const ValueRange& a, const ValueRa
   }
 }
 
-void FindRanges(const PredicateProgram& program, PositionRange q, PositionRange kv,
-                std::span<ValueRange> ranges) {
+namespace {
+
+// Calls see(node, left, right, &range) for each node, in order, when its range has been found.
+template <typename See>
+void FindEachRange(const PredicateProgram& program, PositionRange q, PositionRange kv,
+                   std::span<ValueRange> ranges, const See& see) {
   const std::span<const ProgramNode> nodes = program.nodes();
   for (size_t i = 0; i < nodes.size(); ++i) {
     const ProgramNode& node = nodes[i];
-    const bool may_fail = (node.left >= 0 && ranges[node.left].may_fail) ||
-                          (node.right >= 0 && ranges[node.right].may_fail);
+    const ValueRange left = node.left < 0 ? ValueRange{} : ranges[node.left];
+    const ValueRange right = node.right < 0 ? ValueRange{} : ranges[node.right];
     if (!node.linear) {
-      ranges[i] = FindRange(node, node.left < 0 ? ValueRange{} : ranges[node.left],
-                            node.right < 0 ? ValueRange{} : ranges[node.right]);
+      ranges[i] = FindRange(node, left, right);
     } else {
       const WideRange value = RangeOf(*node.linear, q, kv);
+      const bool may_fail = left.may_fail || right.may_fail;
       ranges[i] = IsComparison(node.op) ? Compare(node.op, value.low, value.high, may_fail)
                                         : Narrow(value.low, value.high, may_fail);
     }
+    see(node, left, right, &ranges[i]);
   }
+}
+
+}  // namespace
+
+void FindRanges(const PredicateProgram& program, PositionRange q, PositionRange kv,
+                std::span<ValueRange> ranges) {
+  FindEachRange(program, q, kv, ranges,
+                [](const ProgramNode&, const ValueRange&, const ValueRange&, ValueRange*) {});
+}
+
+void FindRanges(const PredicateProgram& program, PositionRange q, PositionRange kv,
+                const ResidueClass& in, std::span<ValueRange> ranges) {
+  FindEachRange(program, q, kv, ranges,
+                [&](const ProgramNode& node, const ValueRange& left, const ValueRange& right,
+                    ValueRange* range) { SetResidue(node, left, right, in, range); });
 }
 
 int32_t FirstFailure(const PredicateProgram& program, std::span<const ValueRange> ranges) {

@@ -26,8 +26,20 @@ struct ValueRange {
   int64_t low = 0, high = 0;
   /// Whether it, or what it is made from, may overflow or divide by zero where it is evaluated.
   bool may_fail = false;
+  /// What every value leaves modulo that of a ResidueClass; -1 where nothing is known.
+  int64_t residue = -1;
 
   bool is_single() const { return low == high; }
+  bool may_be_zero() const { return low <= 0 && high >= 0 && residue <= 0; }
+};
+
+/// Positions that all leave the same modulo `modulus`, 1 to kMostModulus, in each axis; -1 where
+/// they do not.
+struct ResidueClass {
+  static constexpr int64_t kMostModulus = int64_t{1} << 20;
+
+  int64_t modulus = 1;
+  int64_t q = -1, kv = -1;
 };
 
 /// The range of one node from those of its operands; kQ and kKv have none.
@@ -36,6 +48,9 @@ ValueRange FindRange(const ProgramNode& node, const ValueRange& left, const Valu
 /// Writes the range of each node to `ranges`, which has program.size() entries.
 void FindRanges(const PredicateProgram& program, PositionRange q, PositionRange kv,
                 std::span<ValueRange> ranges);
+/// The same of those positions of the ranges that are in a class.
+void FindRanges(const PredicateProgram& program, PositionRange q, PositionRange kv,
+                const ResidueClass& in, std::span<ValueRange> ranges);
 
 /// The first node that fails itself, its operands being sound, where `ranges` say that the
 /// condition may fail: what Python would have met first, for a single position of each.

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Predicates that fail: every cell of a shape decides, whatever intervals prune.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "splashmask/masks/interruption.h"
 #include "splashmask/masks/mask.h"
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/parse.h"
@@ -223,13 +227,95 @@ TEST(WhereTest, LargeShapesAreCheckedWithoutVisitingCells) {
   const Shape shape{1 << 20, 1 << 20};
   for (const char* predicate :
        {"q >= kv and (q - kv) % 64 < 8", "kv // 128 <= q // 128", "abs(q - kv) * 3 < kv",
-        "q == 0 or kv % q == 0", "kv != 77 and q // (kv - 77) < 3", "q_len // kv_len == 1"}) {
+        "q == 0 or kv % q == 0", "kv != 77 and q // (kv - 77) < 3", "q_len // kv_len == 1",
+        "(q + kv) % 7 == 0 or q // ((q + kv) % 7) > 3", "q * kv % 6 != 5 or 9 // (q * kv % 6) < 2",
+        "(q - kv) % 64 == 0 or kv % ((q - kv) % 64) == 0",
+        "(q - kv) % 2 == 0 or kv // (q - kv) > 1"}) {
     EXPECT_NO_THROW(Mask::Where(shape, predicate));
   }
   ExpectError(ErrorCode::kInvalidArgument,
               "[where] expected a predicate that holds or not in every cell, but 5 // (q - kv + "
               "1000003) divides by zero at (q, kv) = (0, 1000003)",
               [&] { Mask::Where(shape, "5 // (q - kv + 1000003) == 1"); });
+}
+
+// Cells tell nothing of it but one by one.
+constexpr const char* kUndecided =
+    "(q // 5 + kv) % (q + 2) == 0 or q // ((q // 5 + kv) % (q + 2)) > 3";
+
+TEST(WhereTest, CallersMayEndALongCheck) {
+  const Shape shape{1 << 17, 1 << 17};
+  int calls = 0;
+  struct Stopped {};
+  const InterruptionCheck never([] { ADD_FAILURE() << "the inner one counts"; });
+  {
+    const InterruptionCheck check([&] {
+      if (++calls == 3) throw Stopped();
+    });
+    EXPECT_THROW(Mask::Where(shape, kUndecided), Stopped);
+    EXPECT_EQ(calls, 3);
+    std::vector<int64_t> rows(300);
+    std::iota(rows.begin(), rows.end(), 200'000);
+    calls = 0;
+    const Mask mask = Mask::Where({300, 300}, "q < 150000 or kv // (q % 7 + kv % 2) < 9999999");
+    EXPECT_THROW(mask.Reorder(Positions::FromArray(Array::FromVector(rows))), Stopped);
+  }
+  calls = 0;
+  const InterruptionCheck small([&] { ++calls; });
+  Mask::Where({8, 8}, "q >= kv");
+  EXPECT_LE(calls, 1);
+}
+
+#if !defined(SPLASHMASK_SANITIZED)  // A minute there.
+TEST(WhereTest, GivesUpWhatTakesTooLong) {
+  ExpectError(
+      ErrorCode::kTooLarge,
+      "[where] expected a predicate that soon shows whether it divides by zero or leaves 64 "
+      "bits, but that was still open after 33554432 rectangles",
+      [] {
+        Mask::Where({1 << 17, 1 << 17}, kUndecided);
+      });
+}
+#endif
+
+// What hangs on remainders, in more cells than are looked at one by one.
+TEST(WhereTest, RemaindersFailWhereTheFirstCellDoes) {
+  std::mt19937_64 random(1);
+  const auto any_of = [&](std::initializer_list<const char*> texts) {
+    return std::string(texts.begin()[random() % texts.size()]);
+  };
+  int64_t failed = 0;
+  for (uint64_t i = 0; i < SampleSize(120); ++i) {
+    const Shape shape{static_cast<int64_t>(140 + random() % 60),
+                      static_cast<int64_t>(140 + random() % 60)};
+    const std::string value = any_of(
+        {"(q + kv)", "(q * kv)", "(q - kv)", "abs(q - kv)", "(3 * q - kv)", "-q", "(kv * kv)"});
+    const uint64_t modulus = 2 + random() % 11, seen = random() % modulus;
+    const std::string remainder = fmt::format("{} % {}", value, modulus);
+    const std::string text =
+        fmt::format("{} {} {} {} {} // ({} - {}) > 1", remainder, any_of({"==", "!=", "<"}), seen,
+                    any_of({"or", "and"}), any_of({"q", "kv", "9"}), remainder,
+                    random() % 3 == 0 ? random() % modulus : seen);
+    const Predicate predicate = Predicate::Parse(text);
+    std::string expected;
+    for (int64_t q = 0; q < shape.q_len && expected.empty(); ++q) {
+      for (int64_t kv = 0; kv < shape.kv_len && expected.empty(); ++kv) {
+        const Cell cell(predicate.nodes(), shape, q, kv);
+        if (!cell.Value(static_cast<int32_t>(predicate.nodes().size()) - 1)) {
+          expected = fmt::format("divides by zero at (q, kv) = ({}, {})", q, kv);
+        }
+      }
+    }
+    failed += !expected.empty();
+    try {
+      Mask::Where(shape, predicate);
+      ASSERT_EQ(expected, "") << text;
+    } catch (const Error& error) {
+      ASSERT_TRUE(!expected.empty() && std::string(error.what()).ends_with(expected))
+          << text << ": " << error.what();
+    }
+  }
+  EXPECT_GT(failed, 20);
 }
 
 // Every value of every operation lies in the range that intervals give it, in every rectangle.
@@ -245,9 +331,23 @@ TEST(WhereTest, RangesHoldEveryValue) {
                           static_cast<int64_t>(random() % 12) + 15};
     const PositionRange kv{static_cast<int64_t>(random() % 20) - 5,
                            static_cast<int64_t>(random() % 12) + 15};
-    FindRanges(program, q, kv, ranges);
+    // All positions, or those of a class.
+    ResidueClass in{static_cast<int64_t>(1 + random() % 12)};
+    if (random() % 2 == 0) in.q = static_cast<int64_t>(random() % 100) % in.modulus;
+    if (random() % 2 == 0) in.kv = static_cast<int64_t>(random() % 100) % in.modulus;
+    const bool has_class = seed % 2 == 0;
+    if (has_class) {
+      FindRanges(program, q, kv, in, ranges);
+    } else {
+      FindRanges(program, q, kv, ranges);
+    }
+    const auto modulo = [&](Wide value) { return (value % in.modulus + in.modulus) % in.modulus; };
     for (int64_t row = q.first; row <= q.last; row += 1 + seed % 3) {
       for (int64_t column = kv.first; column <= kv.last; ++column) {
+        if (has_class &&
+            ((in.q >= 0 && modulo(row) != in.q) || (in.kv >= 0 && modulo(column) != in.kv))) {
+          continue;
+        }
         const Cell cell(predicate.nodes(), shape, row, column);
         for (int32_t i = 0; i < program.size(); ++i) {
           const ProgramNode& node = program.nodes()[i];
@@ -259,6 +359,9 @@ TEST(WhereTest, RangesHoldEveryValue) {
           }
           ++checked;
           ASSERT_TRUE(ranges[i].low <= *value && *value <= ranges[i].high)
+              << predicate.TextOf(node.source) << " of " << predicate.text() << " at " << row
+              << ", " << column;
+          ASSERT_TRUE(ranges[i].residue < 0 || ranges[i].residue == modulo(*value))
               << predicate.TextOf(node.source) << " of " << predicate.text() << " at " << row
               << ", " << column;
         }

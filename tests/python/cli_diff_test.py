@@ -2,11 +2,13 @@
 """splashmask diff and splashmask explain from outside."""
 
 import json
+import signal
+import subprocess
 
 import numpy as np
 import pytest
 
-from command import compiled, in_terminal
+from command import BINARY, compiled, in_terminal
 
 
 @pytest.fixture
@@ -139,3 +141,15 @@ def test_progress_and_ctrl_c(tmp_path):
                                        interrupt_at="diff ")
     assert code == 130 and output == ""
     assert errors.endswith("splashmask: interrupted\r\n")
+
+
+def test_ctrl_c_ends_the_check_of_a_predicate():
+    cells = 'where("(q // 5 + kv) % (q + 2) == 0 or q // ((q // 5 + kv) % (q + 2)) > 3")'
+    process = subprocess.Popen([BINARY, "explain", cells, "--q", "0", "--kv", "0", "--q-len",
+                                "131072"], stderr=subprocess.PIPE, text=True)
+    used = 0
+    while used < 20:  # Hundredths of a second that it has worked.
+        used = int(open(f"/proc/{process.pid}/stat").read().rsplit(")")[1].split()[11])
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "splashmask: interrupted\n"
+    assert process.returncode == 130

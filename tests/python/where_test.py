@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predicates mean what Python says they mean; columns are reordered as rows are."""
 
+import os
 import pickle
 import random
 import re
+import signal
+import threading
 
 import mask_text
 import numpy as np
@@ -224,3 +227,12 @@ def test_columns_far_apart_over_many_runs():
     q, kv = np.arange(64)[:, None], np.arange(64) * 2**30
     np.testing.assert_array_equal(far[:, :], (q - kv) % 27 == 23)
     assert sm.count(far) == int(((q - kv) % 27 == 23).sum())
+
+
+def test_ctrl_c_ends_the_check_of_a_predicate():
+    cells = "(q // 5 + kv) % (q + 2) == 0 or q // ((q // 5 + kv) % (q + 2)) > 3"
+    for make in (lambda: sm.where((2**17, 2**17), cells),
+                 lambda: sm.parse(f'where("{cells}")', (2**17, 2**17))):
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            make()
