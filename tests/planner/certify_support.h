@@ -6,6 +6,7 @@
 
 #include "splashmask/planner/certify/certify.h"
 #include "splashmask/planner/compile/compile.h"
+#include "tests/planner/plans.h"
 
 namespace splashmask {
 
@@ -16,16 +17,6 @@ struct NamedTable {
 inline constexpr NamedTable kTables[] = {{"block_mask", &MaskInfo::block_mask},
                                          {"data_next", &MaskInfo::data_next},
                                          {"mask_next", &MaskInfo::mask_next}};
-
-/// fwd and dq (unless the backward is fused) with one block shape, dkv with another.
-inline CompileOptions AllPasses(BlockShape fwd, BlockShape dkv, PlanOptions plan = {}) {
-  CompileOptions options;
-  options.fwd = fwd;
-  options.dkv = dkv;
-  if (!plan.use_fused_bwd_kernel) options.dq = fwd;
-  options.plan = plan;
-  return options;
-}
 
 /// The first mismatch. One thread: the plans are small and many.
 inline std::optional<Mismatch> Verify(const Plan& plan) {
