@@ -89,6 +89,13 @@ class Analysis {
   /// at least kv.size() bits. Bits past kv.size() in the last word become 0.
   virtual void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const;
 
+  /// Whether DrawStrided is less work than drawing all of `span`, where the columns lie.
+  virtual bool DrawsStrided(KvRange span) const;
+
+  /// Draws the cells (q[r], columns.first + c * columns.step) into bit c of row r of `out`, as Draw
+  /// does.
+  virtual void DrawStrided(std::span<const int64_t> q, const Rows& columns, BitRows out) const;
+
   /// Whether each row sees one run at most, which ReadIntervals tells.
   virtual bool HasIntervals() const { return false; }
 

@@ -99,6 +99,11 @@ class NotAnalysis final : public Analysis {
   void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
     DrawNot(*child_, q, kv, out);
   }
+  bool DrawsStrided(KvRange span) const override { return child_->DrawsStrided(span); }
+  void DrawStrided(std::span<const int64_t> q, const Rows& columns, BitRows out) const override {
+    child_->DrawStrided(q, columns, out);
+    for (int64_t r = 0; r < std::ssize(q); ++r) FlipBits(out.row(r), columns.count);
+  }
   int64_t DrawWidth() const override { return child_->DrawWidth(); }
   bool Scattered(int64_t begin, int64_t end) const override {
     return child_->Scattered(begin, end);
@@ -180,27 +185,20 @@ class BinaryAnalysis final : public Analysis {
   void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
     if (HasIntervals()) return Analysis::Draw(q, kv, out);
     if (AreNeighbours(q) && DrawUniform(q, kv, out)) return;
-    const int64_t words = WordsFor(kv.size());
     left_->Draw(q, kv, out);
-    const auto scratch = std::make_unique_for_overwrite<uint64_t[]>(q.size() * words);
-    const BitRows right{scratch.get(), words};
-    right_->Draw(q, kv, right);
-    for (int64_t r = 0; r < static_cast<int64_t>(q.size()); ++r) {
-      switch (op_) {
-        case node::Op::kAnd:
-          AndWords(out.row(r), right.row(r), words);
-          break;
-        case node::Op::kOr:
-          OrWords(out.row(r), right.row(r), words);
-          break;
-        case node::Op::kXor:
-          XorWords(out.row(r), right.row(r), words);
-          break;
-        case node::Op::kSub:
-          AndNotWords(out.row(r), right.row(r), words);
-          break;
-      }
-    }
+    const OwnedBits right(std::ssize(q), kv.size());
+    right_->Draw(q, kv, right.rows());
+    CombineBits(right.rows(), std::ssize(q), kv.size(), out);
+  }
+
+  bool DrawsStrided(KvRange span) const override {
+    return left_->DrawsStrided(span) && right_->DrawsStrided(span);
+  }
+  void DrawStrided(std::span<const int64_t> q, const Rows& columns, BitRows out) const override {
+    left_->DrawStrided(q, columns, out);
+    const OwnedBits right(std::ssize(q), columns.count);
+    right_->DrawStrided(q, columns, right.rows());
+    CombineBits(right.rows(), std::ssize(q), columns.count, out);
   }
 
   int64_t DrawWidth() const override { return std::max(left_->DrawWidth(), right_->DrawWidth()); }
@@ -210,6 +208,27 @@ class BinaryAnalysis final : public Analysis {
   }
 
  private:
+  // left = left op right
+  void CombineBits(BitRows right, int64_t rows, int64_t columns, BitRows left) const {
+    const int64_t words = WordsFor(columns);
+    for (int64_t r = 0; r < rows; ++r) {
+      switch (op_) {
+        case node::Op::kAnd:
+          AndWords(left.row(r), right.row(r), words);
+          break;
+        case node::Op::kOr:
+          OrWords(left.row(r), right.row(r), words);
+          break;
+        case node::Op::kXor:
+          XorWords(left.row(r), right.row(r), words);
+          break;
+        case node::Op::kSub:
+          AndNotWords(left.row(r), right.row(r), words);
+          break;
+      }
+    }
+  }
+
   // Whether the left class alone settles the result.
   bool Decides(RectClass left) const {
     return op_ == node::Op::kOr ? left == RectClass::kFull

@@ -196,6 +196,22 @@ class StrideAnalysis final : public Analysis {
     }
   }
 
+  bool DrawsStrided(KvRange) const override { return true; }
+
+  void DrawStrided(std::span<const int64_t> q, const Rows& columns, BitRows out) const override {
+    const int64_t column_step = FloorMod(columns.step, step_);
+    for (int64_t r = 0; r < std::ssize(q); ++r) {
+      uint64_t* const row = out.row(r);
+      FillRow(row, columns.count, false);
+      // How far the column is from the one that the row sees next.
+      int64_t left = FirstColumn(q[static_cast<size_t>(r)], {columns.first, columns.first + 1});
+      for (int64_t c = 0; c < columns.count; ++c) {
+        if (left == 0) row[c / 64] |= uint64_t{1} << (c % 64);
+        left = left >= column_step ? left - column_step : left - column_step + step_;
+      }
+    }
+  }
+
   double RunsPerRow() const override {
     return step_ == 1 ? 1 : static_cast<double>(domain_.size()) / static_cast<double>(step_);
   }

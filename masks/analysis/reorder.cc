@@ -57,10 +57,12 @@ class QOrderAnalysis final : public Analysis {
   double RunsPerRow() const override { return child_->RunsPerRow(); }
 
   void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
-    std::vector<int64_t> mapped(q.size());
-    std::transform(q.begin(), q.end(), mapped.begin(),
-                   [this](int64_t row) { return positions_[row]; });
-    child_->Draw(mapped, kv, out);
+    child_->Draw(PositionsOf(q), kv, out);
+  }
+
+  bool DrawsStrided(KvRange span) const override { return child_->DrawsStrided(span); }
+  void DrawStrided(std::span<const int64_t> q, const Rows& columns, BitRows out) const override {
+    child_->DrawStrided(PositionsOf(q), columns, out);
   }
 
   int64_t DrawWidth() const override { return child_->DrawWidth(); }
@@ -70,6 +72,13 @@ class QOrderAnalysis final : public Analysis {
   }
 
  private:
+  std::vector<int64_t> PositionsOf(std::span<const int64_t> q) const {
+    std::vector<int64_t> positions(q.size());
+    std::transform(q.begin(), q.end(), positions.begin(),
+                   [this](int64_t row) { return positions_[row]; });
+    return positions;
+  }
+
   bool IsShort(const Rows& rows) const {
     return (rows.count == 1 || rows.step == 1) &&
            positions_.CountIn(rows.min(), rows.max()) <= PositionSegments::kMost;

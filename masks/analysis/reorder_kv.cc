@@ -4,13 +4,13 @@
 // those about the range that they span decide, if they can, and single cells if not.
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/masks/analysis/band.h"
 #include "splashmask/masks/analysis/position_segments.h"
 #include "splashmask/masks/analysis/runs.h"
+#include "splashmask/masks/analysis/strided.h"
 #include "splashmask/masks/node.h"
 
 namespace splashmask {
@@ -20,7 +20,6 @@ namespace {
 // Columns that are evaluated at positions first, first + step, ...
 using Part = Rows;
 
-KvRange SpanOf(const Part& part) { return {part.min(), part.max() + 1}; }
 bool IsContiguous(const Part& part) { return part.step == 1 || part.step == -1; }
 
 class KvOrderAnalysis final : public Analysis {
@@ -96,8 +95,7 @@ class KvOrderAnalysis final : public Analysis {
         return true;
       }
       child_->ReadRuns(q, SpanOf(part), &inner);
-      if (part.step < 0) std::reverse(inner.begin(), inner.end());
-      for (const Run& run : inner) AppendColumns(run, column, part, runs);
+      AppendStrided(inner, part, column, runs);
       return true;
     });
   }
@@ -138,7 +136,8 @@ class KvOrderAnalysis final : public Analysis {
     const int64_t parts = positions_.CountIn(kv.begin, kv.end - 1);
     if (parts == 1) return false;
     const Part first = positions_.Part(kv.begin, kv.end - 1);
-    return parts * kCellsPerPart > kv.size() || (!IsContiguous(first) && !HasFewRuns(first));
+    return parts * kCellsPerPart > kv.size() ||
+           (!IsContiguous(first) && !child_->DrawsStrided(SpanOf(first)));
   }
 
   // Whether rows have so few runs that reading those of a span beats looking at its cells.
@@ -163,49 +162,22 @@ class KvOrderAnalysis final : public Analysis {
     return all == RectClass::kPartial && !is_exact ? RectClass::kUnknown : all;
   }
 
-  // The columns of a part whose positions lie in `run`.
-  static void AppendColumns(const Run& run, int64_t column, const Part& part, Runs* runs) {
-    if (part.step == 0) {
-      AppendRun({column, column + part.count}, runs);
-      return;
-    }
-    // Index i has position first + i * step; the nearest ones inside the run at both ends.
-    const int64_t step = std::abs(part.step);
-    const int64_t low = part.step > 0 ? run.begin - part.first : part.first - (run.end - 1);
-    const int64_t high = part.step > 0 ? run.end - 1 - part.first : part.first - run.begin;
-    const int64_t begin = low <= 0 ? 0 : (low - 1) / step + 1;
-    const int64_t end = high < 0 ? 0 : std::min(part.count, high / step + 1);
-    if (begin < end) AppendRun({column + begin, column + end}, runs);
-  }
-
   void DrawPart(std::span<const int64_t> q, const Part& part, int64_t at, BitRows out) const {
-    if (!IsContiguous(part)) {
-      if (HasFewRuns(part)) {
-        DrawRuns(q, part, at, out);
-        return;
-      }
+    if (!IsContiguous(part) && !child_->DrawsStrided(SpanOf(part))) {
       DrawCells(
           q, part.count, [&](int64_t i) { return part.first + i * part.step; }, at, out);
       return;
     }
-    const int64_t words = WordsFor(part.count);
-    std::vector<uint64_t> bits(q.size() * static_cast<size_t>(words));
-    const BitRows drawn{bits.data(), words};
-    child_->Draw(q, SpanOf(part), drawn);
-    for (int64_t r = 0; r < std::ssize(q); ++r) {
-      if (part.step < 0) ReverseBits(drawn.row(r), part.count);
-      OrShifted(drawn.row(r), part.count, at, out.row(r));
+    const OwnedBits bits(std::ssize(q), part.count);
+    const BitRows drawn = bits.rows();
+    if (IsContiguous(part)) {
+      child_->Draw(q, SpanOf(part), drawn);
+    } else {
+      child_->DrawStrided(q, part, drawn);
     }
-  }
-
-  void DrawRuns(std::span<const int64_t> q, const Part& part, int64_t at, BitRows out) const {
-    Runs inner, columns;
     for (int64_t r = 0; r < std::ssize(q); ++r) {
-      child_->ReadRuns(q[static_cast<size_t>(r)], SpanOf(part), &inner);
-      columns.clear();
-      if (part.step < 0) std::reverse(inner.begin(), inner.end());
-      for (const Run& run : inner) AppendColumns(run, at, part, &columns);
-      for (const Run& run : columns) SetBits(out.row(r), run.begin, run.end);
+      if (part.step == -1) ReverseBits(drawn.row(r), part.count);
+      OrShifted(drawn.row(r), part.count, at, out.row(r));
     }
   }
 

@@ -9,6 +9,7 @@
 #include "splashmask/masks/analysis/analysis.h"
 #include "splashmask/masks/analysis/band.h"
 #include "splashmask/masks/analysis/runs.h"
+#include "splashmask/masks/analysis/strided.h"
 #include "splashmask/masks/analysis/where_key.h"
 #include "splashmask/masks/analysis/where_rows.h"
 #include "splashmask/masks/node.h"
@@ -65,13 +66,19 @@ class WhereAnalysis final : public Analysis {
   double RunsPerRow() const override { return runs_per_row_; }
 
   void Draw(std::span<const int64_t> q, KvRange kv, BitRows out) const override {
+    DrawStrided(q, {kv.begin, kv.size(), 1}, out);
+  }
+
+  bool DrawsStrided(KvRange) const override { return true; }
+
+  void DrawStrided(std::span<const int64_t> q, const Rows& columns, BitRows out) const override {
     const auto [first, last] = std::minmax_element(q.begin(), q.end());
-    const Ranges ranges = Find({*first, *last}, kv);
+    const Ranges ranges = Find({*first, *last}, SpanOf(columns));
     const bool is_narrow = std::all_of(ranges.begin(), ranges.end(), [](const ValueRange& range) {
       return range.low >= std::numeric_limits<int32_t>::min() &&
              range.high <= std::numeric_limits<int32_t>::max();
     });
-    DrawPredicate(program_, is_narrow, q, kv, out);
+    DrawPredicate(program_, is_narrow, q, columns, out);
   }
 
  private:

@@ -246,11 +246,14 @@ class TileEvaluator {
     words_ = hwy::AllocateAligned<uint64_t>(static_cast<size_t>((conditions + 1) * kTileWords));
   }
 
-  // The columns [kv, kv + kTile).
-  void StartTile(int64_t kv) {
+  // kTile columns at positions first, first + step, ...
+  void StartTile(int64_t first, int64_t step) {
     for (size_t i = 0; i < nodes_.size(); ++i) {
       if (nodes_[i].op == PredicateOp::kKv) {
-        for (int64_t c = 0; c < kTile; ++c) Values(i)[c] = static_cast<T>(kv + c);
+        int64_t kv = first;
+        for (int64_t c = 0; c < kTile; ++c, kv = WrapAdd(kv, step)) {
+          Values(i)[c] = static_cast<T>(kv);
+        }
       } else if (nodes_[i].has_kv && !nodes_[i].has_q) {
         EvaluateTile(i);
       }
@@ -329,12 +332,13 @@ class TileEvaluator {
 };
 
 template <typename T>
-void Draw(std::span<const ProgramNode> nodes, std::span<const int64_t> q, KvRange kv, BitRows out) {
+void Draw(std::span<const ProgramNode> nodes, std::span<const int64_t> q, const Rows& columns,
+          BitRows out) {
   TileEvaluator<T> evaluator(nodes);
   evaluator.StartConstants();
-  for (int64_t begin = 0; begin < kv.size(); begin += kTile) {
-    evaluator.StartTile(kv.begin + begin);
-    const int64_t cells = std::min(kTile, kv.size() - begin);
+  for (int64_t begin = 0; begin < columns.count; begin += kTile) {
+    evaluator.StartTile(columns.first + begin * columns.step, columns.step);
+    const int64_t cells = std::min(kTile, columns.count - begin);
     for (size_t r = 0; r < q.size(); ++r) {
       uint64_t* row = out.row(static_cast<int64_t>(r)) + begin / 64;
       std::copy_n(evaluator.EvaluateRow(q[r]), WordsFor(cells), row);
@@ -346,11 +350,11 @@ void Draw(std::span<const ProgramNode> nodes, std::span<const int64_t> q, KvRang
 }  // namespace
 
 void DrawTiles(std::span<const ProgramNode> nodes, bool is_narrow, std::span<const int64_t> q,
-               KvRange kv, BitRows out) {
+               const Rows& columns, BitRows out) {
   if (is_narrow) {
-    Draw<int32_t>(nodes, q, kv, out);
+    Draw<int32_t>(nodes, q, columns, out);
   } else {
-    Draw<int64_t>(nodes, q, kv, out);
+    Draw<int64_t>(nodes, q, columns, out);
   }
 }
 
@@ -364,8 +368,8 @@ namespace splashmask {
 HWY_EXPORT(DrawTiles);
 
 void DrawPredicate(const PredicateProgram& program, bool is_narrow, std::span<const int64_t> q,
-                   KvRange kv, BitRows out) {
-  HWY_DYNAMIC_DISPATCH(DrawTiles)(program.nodes(), is_narrow, q, kv, out);
+                   const Rows& columns, BitRows out) {
+  HWY_DYNAMIC_DISPATCH(DrawTiles)(program.nodes(), is_narrow, q, columns, out);
 }
 
 }  // namespace splashmask

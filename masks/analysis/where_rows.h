@@ -11,9 +11,10 @@
 
 namespace splashmask {
 
-/// Draws the cells (q[r], kv.begin + c) into bit c of row r of `out`, as Analysis::Draw does. The
-/// predicate must not fail in them; with `is_narrow` no value there may leave int32 either.
+/// Draws the cells (q[r], columns.first + c * columns.step) into bit c of row r of `out`, as
+/// Analysis::DrawStrided does. The predicate must not fail in them; with `is_narrow` no value there
+/// may leave int32 either.
 void DrawPredicate(const PredicateProgram& program, bool is_narrow, std::span<const int64_t> q,
-                   KvRange kv, BitRows out);
+                   const Rows& columns, BitRows out);
 
 }  // namespace splashmask

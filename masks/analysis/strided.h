@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Columns that lie a step apart. Private to the project.
+
+#include "splashmask/masks/analysis/analysis.h"
+
+namespace splashmask {
+
+/// The positions that some columns span.
+inline KvRange SpanOf(const Rows& columns) { return {columns.min(), columns.max() + 1}; }
+
+/// Appends the indices of the columns whose positions lie in the runs, which are in the order of
+/// their positions, each index `at` higher.
+void AppendStrided(const Runs& positions, const Rows& columns, int64_t at, Runs* runs);
+
+}  // namespace splashmask
