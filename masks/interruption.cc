@@ -7,15 +7,23 @@ namespace splashmask {
 
 namespace {
 thread_local InterruptionCheck* current = nullptr;
+
+constexpr std::chrono::milliseconds kBetween{5};
 }  // namespace
 
 InterruptionCheck::InterruptionCheck(std::function<void()> check)
-    : check_(std::move(check)), before_(std::exchange(current, this)) {}
+    : check_(std::move(check)),
+      next_(std::chrono::steady_clock::now() + kBetween),
+      before_(std::exchange(current, this)) {}
 
 InterruptionCheck::~InterruptionCheck() { current = before_; }
 
 void InterruptionCheck::Run() {
-  if (current != nullptr) current->check_();
+  if (current == nullptr) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now < current->next_) return;
+  current->next_ = now + kBetween;
+  current->check_();
 }
 
 }  // namespace splashmask

@@ -19,6 +19,7 @@ namespace {
 
 // Below this, malloc's memory serves as well as fresh pages.
 constexpr int64_t kLarge = int64_t{4} << 20;
+constexpr int64_t kPage = 4096;
 constexpr int64_t kHugePage = int64_t{2} << 20;
 
 [[noreturn]] void ThrowTooLarge(int64_t bytes) {
@@ -26,20 +27,24 @@ constexpr int64_t kHugePage = int64_t{2} << 20;
               fmt::format("[memory] the system has no {} bytes to give", bytes));
 }
 
-int64_t RoundUp(int64_t bytes) { return (bytes + kHugePage - 1) / kHugePage * kHugePage; }
+// To whole pages, huge ones for what is large.
+int64_t RoundUp(int64_t bytes) {
+  const int64_t page = bytes < kLarge ? kPage : kHugePage;
+  return (bytes + page - 1) / page * page;
+}
 
-// Maps whole huge pages, as `bytes` are.
-std::byte* Map(int64_t bytes) {
-  const int64_t mapped = bytes + kHugePage;
-  void* at = mmap(nullptr, static_cast<size_t>(mapped), PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+// Whole pages of address space; what is large begins at a huge page.
+std::byte* Map(int64_t bytes, int protection, int flags) {
+  const int64_t spare = bytes < kLarge ? 0 : kHugePage;
+  void* at = mmap(nullptr, static_cast<size_t>(bytes + spare), protection,
+                  MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
   if (at == MAP_FAILED) ThrowTooLarge(bytes);
+  auto* const begin = static_cast<std::byte*>(at);
+  if (spare == 0) return begin;
   const int64_t before = (kHugePage - reinterpret_cast<intptr_t>(at) % kHugePage) % kHugePage;
-  std::byte* const data = static_cast<std::byte*>(at) + before;
-  if (before > 0) munmap(at, static_cast<size_t>(before));
-  munmap(data + bytes, static_cast<size_t>(kHugePage - before));
-  madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-  return data;
+  if (before > 0) munmap(begin, static_cast<size_t>(before));
+  munmap(begin + before + bytes, static_cast<size_t>(spare - before));
+  return begin + before;
 }
 
 // The number a one-line file of the kernel holds, or no limit.
@@ -90,17 +95,17 @@ GrowingBuffer::~GrowingBuffer() {
 void GrowingBuffer::Reserve(int64_t bytes) {
   if (bytes <= capacity_) return;
   const int64_t capacity = RoundUp(bytes);
-  std::byte* const fresh = Map(capacity);
-  if (data_ != nullptr) {
+  if (data_ == nullptr) {
+    data_ = Map(capacity, PROT_READ | PROT_WRITE, 0);
+  } else {
+    std::byte* const target = Map(capacity, PROT_NONE, MAP_NORESERVE);
     void* moved = mremap(data_, static_cast<size_t>(capacity_), static_cast<size_t>(capacity),
-                         MREMAP_MAYMOVE | MREMAP_FIXED, fresh);
-    if (moved == MAP_FAILED) {
-      munmap(fresh, static_cast<size_t>(capacity));
-      ThrowTooLarge(bytes);
-    }
+                         MREMAP_MAYMOVE | MREMAP_FIXED, target);
+    if (moved == MAP_FAILED) ThrowTooLarge(bytes);
+    data_ = target;
   }
-  data_ = fresh;
   capacity_ = capacity;
+  if (capacity >= kLarge) madvise(data_, static_cast<size_t>(capacity), MADV_HUGEPAGE);
 }
 
 std::shared_ptr<std::byte> GrowingBuffer::Release(int64_t bytes) {

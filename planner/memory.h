@@ -8,8 +8,8 @@
 
 namespace splashmask {
 
-/// Uninitialised memory, aligned to 64 bytes; large requests get huge pages where the system has
-/// them. Throws kTooLarge when it cannot be had.
+/// Uninitialised memory, aligned to 64 bytes; large requests begin at a huge page where the system
+/// has them. Throws kTooLarge when it cannot be had.
 std::shared_ptr<std::byte> AllocateBytes(int64_t bytes);
 
 /// Bytes that this process may still take without the system running short.
@@ -21,7 +21,7 @@ __extension__ typedef unsigned __int128 ByteCount;
 /// Whether AvailableMemory() suffices for `bytes`; not asked for what every system has.
 bool FitsInMemory(ByteCount bytes);
 
-/// Memory that grows in place or by moving pages, never by copying.
+/// Memory that grows by moving pages, never by copying. Large memory begins at a huge page.
 class GrowingBuffer {
  public:
   GrowingBuffer() = default;

@@ -121,7 +121,9 @@ class PositionSegments {
   // Whether all of a piece goes on with the step of the last segment, which has one.
   bool AllContinue(int64_t begin, int64_t last, std::span<const int64_t> piece) const {
     if (begin == 0 || begin - segments_.back().begin < 2) return false;
-    if (!IsModest(last) || !IsModest(piece.back())) return false;
+    // Steps that do not wrap lead from one modest position to another over modest ones.
+    const Wide steps = Wide{segments_.back().step} * std::ssize(piece);
+    if (!IsModest(last) || !IsModest(piece.back()) || last + steps != piece.back()) return false;
     const auto step = static_cast<uint64_t>(segments_.back().step);
     uint64_t next = static_cast<uint64_t>(last), differences = 0;
     for (const int64_t position : piece) {

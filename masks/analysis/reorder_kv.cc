@@ -88,7 +88,7 @@ class KvOrderAnalysis final : public Analysis {
     Runs inner;
     std::vector<uint64_t> bits;
     ForEachPart(kv, [&](int64_t column, const Part& part) {
-      if (!IsContiguous(part) && !HasFewRuns(part)) {
+      if (!IsContiguous(part) && !HasFewRuns(*child_, SpanOf(part))) {
         bits.assign(static_cast<size_t>(WordsFor(part.count)), 0);
         DrawPart({&q, 1}, part, 0, {bits.data(), WordsFor(part.count)});
         AppendRunsOfBits(bits.data(), part.count, column, runs);
@@ -140,12 +140,6 @@ class KvOrderAnalysis final : public Analysis {
            (!IsContiguous(first) && !child_->DrawsStrided(SpanOf(first)));
   }
 
-  // Whether rows have so few runs that reading those of a span beats looking at its cells.
-  bool HasFewRuns(const Part& part) const {
-    constexpr double kCellsPerRun = 64;
-    return child_->RunsPerRow() * kCellsPerRun <= static_cast<double>(SpanOf(part).size());
-  }
-
   // Calls see(first column, part) until it returns false.
   template <typename See>
   void ForEachPart(KvRange kv, See see) const {
@@ -163,17 +157,16 @@ class KvOrderAnalysis final : public Analysis {
   }
 
   void DrawPart(std::span<const int64_t> q, const Part& part, int64_t at, BitRows out) const {
-    if (!IsContiguous(part) && !child_->DrawsStrided(SpanOf(part))) {
-      DrawCells(
-          q, part.count, [&](int64_t i) { return part.first + i * part.step; }, at, out);
-      return;
-    }
     const OwnedBits bits(std::ssize(q), part.count);
     const BitRows drawn = bits.rows();
     if (IsContiguous(part)) {
       child_->Draw(q, SpanOf(part), drawn);
-    } else {
+    } else if (child_->DrawsStrided(SpanOf(part))) {
       child_->DrawStrided(q, part, drawn);
+    } else {
+      std::vector<int64_t> positions;
+      AppendPositions(part, &positions);
+      DrawCells(q, positions, drawn);
     }
     for (int64_t r = 0; r < std::ssize(q); ++r) {
       if (part.step == -1) ReverseBits(drawn.row(r), part.count);
@@ -182,38 +175,42 @@ class KvOrderAnalysis final : public Analysis {
   }
 
   void DrawScattered(std::span<const int64_t> q, KvRange kv, BitRows out) const {
-    for (size_t r = 0; r < q.size(); ++r) {
-      FillRow(out.row(static_cast<int64_t>(r)), kv.size(), false);
-    }
-    DrawCells(
-        q, kv.size(), [&](int64_t i) { return positions_[kv.begin + i]; }, 0, out);
+    std::vector<int64_t> positions;
+    ForEachPart(kv, [&](int64_t, const Part& part) {
+      AppendPositions(part, &positions);
+      return true;
+    });
+    DrawCells(q, positions, out);
   }
 
-  // Sets bit at + i of each row that sees position_of(i), for i < count.
-  template <typename PositionOf>
-  void DrawCells(std::span<const int64_t> q, int64_t count, PositionOf position_of, int64_t at,
+  static void AppendPositions(const Part& part, std::vector<int64_t>* positions) {
+    for (int64_t i = 0; i < part.count; ++i) positions->push_back(part.first + i * part.step);
+  }
+
+  // Draws the cells (q[r], positions[c]) into bit c of row r of `out`, as Draw does.
+  void DrawCells(std::span<const int64_t> q, const std::vector<int64_t>& positions,
                  BitRows out) const {
-    KvRange span{position_of(0), position_of(0) + 1};
-    for (int64_t i = 1; i < count; ++i) {
-      span.begin = std::min(span.begin, position_of(i));
-      span.end = std::max(span.end, position_of(i) + 1);
-    }
-    const bool is_near = span.size() / kSpanPerCell <= count;
+    const auto [least, greatest] = std::minmax_element(positions.begin(), positions.end());
+    const KvRange span{*least, *greatest + 1};
+    const bool is_near = span.size() / kSpanPerCell <= std::ssize(positions);
     std::vector<uint64_t> bits(static_cast<size_t>(is_near ? WordsFor(span.size()) : 0));
     Runs cell;
+    const auto sees = [&](int64_t row, int64_t position) -> uint64_t {
+      if (is_near) {
+        const int64_t bit = position - span.begin;
+        return bits[bit / 64] >> (bit % 64) & 1;
+      }
+      child_->ReadRuns(row, {position, position + 1}, &cell);
+      return !cell.empty();
+    };
     for (size_t r = 0; r < q.size(); ++r) {
       if (is_near) child_->Draw(q.subspan(r, 1), span, {bits.data(), WordsFor(span.size())});
       uint64_t* row = out.row(static_cast<int64_t>(r));
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t position = position_of(i);
-        uint64_t sees = 0;
-        if (is_near) {
-          sees = bits[(position - span.begin) / 64] >> ((position - span.begin) % 64) & 1;
-        } else {
-          child_->ReadRuns(q[r], {position, position + 1}, &cell);
-          sees = !cell.empty();
-        }
-        row[(at + i) / 64] |= sees << ((at + i) % 64);
+      for (size_t first = 0; first < positions.size(); first += 64) {
+        const size_t count = std::min<size_t>(64, positions.size() - first);
+        uint64_t word = 0;
+        for (size_t i = 0; i < count; ++i) word |= sees(q[r], positions[first + i]) << i;
+        row[first / 64] = word;
       }
     }
   }

@@ -36,8 +36,7 @@ void AppendStrided(const Runs& positions, const Rows& columns, int64_t at, Runs*
 }
 
 bool Analysis::DrawsStrided(KvRange span) const {
-  constexpr double kCellsPerRun = 64;
-  return HasIntervals() || RunsPerRow() * kCellsPerRun <= static_cast<double>(span.size());
+  return HasIntervals() || HasFewRuns(*this, span);
 }
 
 void Analysis::DrawStrided(std::span<const int64_t> q, const Rows& columns, BitRows out) const {

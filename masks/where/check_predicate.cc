@@ -29,10 +29,10 @@ class AxisPositions {
       : positions_(positions), length_(length) {
     if (!positions_) return;
     hull_ = {positions_->At(0), positions_->At(0)};
-    for (int64_t i = 1; i < length; ++i) {
-      hull_.first = std::min(hull_.first, positions_->At(i));
-      hull_.last = std::max(hull_.last, positions_->At(i));
-    }
+    positions_->ForEach([this](int64_t, int64_t position) {
+      hull_.first = std::min(hull_.first, position);
+      hull_.last = std::max(hull_.last, position);
+    });
   }
 
   int64_t At(int64_t index) const { return positions_ ? positions_->At(index) : index; }

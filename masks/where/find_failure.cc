@@ -44,25 +44,66 @@ bool Precedes(const Rectangle& rectangle, const PredicateFailure& failure) {
          (rectangle.q.first == failure.q && rectangle.kv.first < failure.kv);
 }
 
-// Looks for the first failure among all cells that it is given.
+// Into how many classes each axis falls: the modulus, or 1.
+struct Classes {
+  int64_t q = 1, kv = 1;
+
+  int64_t modulus() const { return std::max(q, kv); }
+  int64_t count() const { return q * kv; }
+};
+
+// Those in which remainders modulo constants are known.
+Classes ClassesOf(const PredicateProgram& program) {
+  constexpr int64_t kMostModulus = 1024;
+  int64_t modulus = 1;
+  bool has_q = false, has_kv = false;
+  for (const ProgramNode& node : program.nodes()) {
+    if (node.op != PredicateOp::kModulo) continue;
+    const ProgramNode& divisor = program.nodes()[node.right];
+    const bool is_small = divisor.op == PredicateOp::kConstant && divisor.constant > 1 &&
+                          divisor.constant <= kMostModulus;
+    if (!is_small || std::lcm(modulus, divisor.constant) > kMostModulus) continue;
+    modulus = std::lcm(modulus, divisor.constant);
+    has_q |= program.nodes()[node.left].has_q;
+    has_kv |= program.nodes()[node.left].has_kv;
+  }
+  return {has_q ? modulus : 1, has_kv ? modulus : 1};
+}
+
+// The positions of a range that leave `residue` modulo `modulus`.
+Progression ClassOf(PositionRange range, int64_t residue, int64_t modulus) {
+  const int64_t size = range.last - range.first + 1;
+  const __int128 remainder = range.first - FloorDivide(range.first, modulus) * modulus;
+  const int64_t first = residue - static_cast<int64_t>(remainder);  // From range.first.
+  const int64_t skipped = first < 0 ? first + modulus : first;
+  if (size <= skipped) return {range.first, 0, modulus};
+  return {range.first + skipped, (size - skipped - 1) / modulus + 1, modulus};
+}
+
+// Looks for the first failure, class by class.
 class FailureSearch {
  public:
-  explicit FailureSearch(const PredicateProgram& program)
-      : program_(program), ranges_(static_cast<size_t>(program.size())) {}
+  FailureSearch(const PredicateProgram& program, PositionRange q, PositionRange kv, Classes classes)
+      : program_(program),
+        q_(q),
+        kv_(kv),
+        classes_(classes),
+        ranges_(static_cast<size_t>(program.size())) {}
 
   const std::optional<PredicateFailure>& first() const { return first_; }
+  int64_t visited() const { return visited_; }
 
-  // Halves rectangles of cells that are all in one class until intervals decide; false when all
-  // searches together take more than `most` of them.
-  bool Search(const Rectangle& all, const ResidueClass& in, int64_t most) {
-    left_ = {all};
-    for (; !left_.empty(); ++visited_) {
-      if (visited_ >= most) return false;
+  // Goes on halving rectangles of cells until intervals decide; false when `more` of them are not
+  // enough.
+  bool Continue(int64_t more) {
+    for (const int64_t end = visited_ + more;; ++visited_) {
+      if (left_.empty() && !StartNextClass()) return true;
+      if (visited_ == end) return false;
       if (visited_ % kBetweenChecks == 0) InterruptionCheck::Run();
       const Rectangle rectangle = left_.back();
       left_.pop_back();
       if (first_ && !Precedes(rectangle, *first_)) continue;
-      FindRanges(program_, rectangle.q.hull(), rectangle.kv.hull(), in, ranges_);
+      FindRanges(program_, rectangle.q.hull(), rectangle.kv.hull(), in_, ranges_);
       if (!ranges_.back().may_fail) continue;
       const int32_t suspect = FirstFailure(program_, ranges_);
       if (rectangle.is_cell()) {
@@ -71,19 +112,31 @@ class FailureSearch {
         Split(rectangle, suspect);
       }
     }
-    return true;
   }
 
  private:
-  static constexpr int64_t kBetweenChecks = 1 << 16;
+  static constexpr int64_t kBetweenChecks = 1 << 12;
+
+  // False when there is none left.
+  bool StartNextClass() {
+    while (next_class_ < classes_.count()) {
+      const int64_t a = next_class_ / classes_.kv, b = next_class_ % classes_.kv;
+      ++next_class_;
+      const Rectangle cells{ClassOf(q_, a, classes_.q), ClassOf(kv_, b, classes_.kv)};
+      if (cells.q.count == 0 || cells.kv.count == 0) continue;
+      in_ = {classes_.modulus(), classes_.q > 1 ? a : -1, classes_.kv > 1 ? b : -1};
+      left_.push_back(cells);
+      return true;
+    }
+    return false;
+  }
 
   // Along the axis on which the suspect (of a division the divisor) depends; the longer one where
   // it depends on both.
   void Split(const Rectangle& rectangle, int32_t suspect) {
+    const std::span<const ProgramNode> nodes = program_.nodes();
     const ProgramNode& node =
-        program_
-            .nodes()[MayDivideByZero(program_, ranges_, suspect) ? program_.nodes()[suspect].right
-                                                                 : suspect];
+        nodes[MayDivideByZero(program_, ranges_, suspect) ? nodes[suspect].right : suspect];
     const bool rows_matter = node.has_q || !node.has_kv,
                columns_matter = node.has_kv || !node.has_q;
     bool split_rows = rows_matter && (!columns_matter || rectangle.q.count >= rectangle.kv.count);
@@ -101,79 +154,32 @@ class FailureSearch {
   }
 
   const PredicateProgram& program_;
+  const PositionRange q_, kv_;
+  const Classes classes_;
+  int64_t next_class_ = 0;
+  ResidueClass in_;
+  std::vector<Rectangle> left_;  // Of class in_.
   std::vector<ValueRange> ranges_;
-  std::vector<Rectangle> left_;
   int64_t visited_ = 0;
   std::optional<PredicateFailure> first_;
 };
-
-// Into how many classes each axis falls so that remainders modulo constants are known in each: the
-// modulus, or 1 where none depends on it.
-struct Classes {
-  int64_t q = 1, kv = 1;
-
-  int64_t modulus() const { return std::max(q, kv); }
-
-  explicit Classes(const PredicateProgram& program) {
-    constexpr int64_t kMost = 1024;
-    int64_t modulus = 1;
-    bool has_q = false, has_kv = false;
-    for (const ProgramNode& node : program.nodes()) {
-      if (node.op != PredicateOp::kModulo) continue;
-      const ProgramNode& divisor = program.nodes()[node.right];
-      if (divisor.op != PredicateOp::kConstant || divisor.constant < 2 ||
-          divisor.constant > kMost) {
-        continue;
-      }
-      const int64_t both = std::lcm(modulus, divisor.constant);
-      if (both > kMost) continue;
-      modulus = both;
-      has_q |= program.nodes()[node.left].has_q;
-      has_kv |= program.nodes()[node.left].has_kv;
-    }
-    if (has_q) q = modulus;
-    if (has_kv) kv = modulus;
-  }
-};
-
-// The positions of a range that leave `residue` modulo `modulus`.
-Progression ClassOf(PositionRange range, int64_t residue, int64_t modulus) {
-  const int64_t size = range.last - range.first + 1;
-  const __int128 remainder = range.first - FloorDivide(range.first, modulus) * modulus;
-  const int64_t first = residue - static_cast<int64_t>(remainder);  // From range.first.
-  const int64_t skipped = first < 0 ? first + modulus : first;
-  return {range.first + skipped, size > skipped ? (size - skipped - 1) / modulus + 1 : 0, modulus};
-}
 
 }  // namespace
 
 std::optional<PredicateFailure> FindFailure(const PredicateProgram& program, PositionRange q,
                                             PositionRange kv) {
-  FailureSearch search(program);
-  // What intervals decide takes few rectangles; what depends on remainders is asked class by class.
-  constexpr int64_t kFewRectangles = int64_t{1} << 14;
-  const Classes classes(program);
-  const bool has_classes = classes.modulus() > 1;
-  bool is_open = !search.Search({ClassOf(q, 0, 1), ClassOf(kv, 0, 1)}, {},
-                                has_classes ? kFewRectangles : kMostRectangles);
-  if (is_open && has_classes) {
-    is_open = false;
-    for (int64_t a = 0; a < classes.q && !is_open; ++a) {
-      for (int64_t b = 0; b < classes.kv && !is_open; ++b) {
-        const Rectangle part{ClassOf(q, a, classes.q), ClassOf(kv, b, classes.kv)};
-        if (part.q.count == 0 || part.kv.count == 0) continue;
-        const ResidueClass in{classes.modulus(), classes.q > 1 ? a : -1, classes.kv > 1 ? b : -1};
-        is_open = !search.Search(part, in, kMostRectangles);
-      }
-    }
+  const Classes classes = ClassesOf(program);
+  FailureSearch plain(program, q, kv, {}), by_class(program, q, kv, classes);
+  // What intervals decide takes few rectangles. Where remainders may tell, both go on in turns.
+  for (int64_t more = 1 << 14; more > 0;
+       more = std::min(2 * more, kMostRectangles - plain.visited())) {
+    if (plain.Continue(more)) return plain.first();
+    if (classes.count() > 1 && by_class.Continue(more)) return by_class.first();
   }
-  if (is_open) {
-    throw Error(ErrorCode::kTooLarge,
-                fmt::format("[where] expected a predicate that soon shows whether it divides by "
-                            "zero or leaves 64 bits, but that was still open after {} rectangles",
-                            kMostRectangles));
-  }
-  return search.first();
+  throw Error(ErrorCode::kTooLarge,
+              fmt::format("[where] expected a predicate that soon shows whether it divides by "
+                          "zero or leaves 64 bits, but that was still open after {} rectangles",
+                          kMostRectangles));
 }
 
 std::string Describe(const Predicate& predicate, const PredicateProgram& program,

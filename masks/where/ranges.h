@@ -33,11 +33,9 @@ struct ValueRange {
   bool may_be_zero() const { return low <= 0 && high >= 0 && residue <= 0; }
 };
 
-/// Positions that all leave the same modulo `modulus`, 1 to kMostModulus, in each axis; -1 where
-/// they do not.
+/// Positions that all leave the same modulo `modulus`, at least 1, in each axis; -1 where they do
+/// not.
 struct ResidueClass {
-  static constexpr int64_t kMostModulus = int64_t{1} << 20;
-
   int64_t modulus = 1;
   int64_t q = -1, kv = -1;
 };

@@ -95,7 +95,7 @@ class Compiler {
 
     KnownGrids known;
     if (find_known_) known = find_known_(heads_.first_head, block, keep.any());
-    PartialBlocks partial(block, keep, &known);
+    PartialBlocks partial(block, keep, find_known_ ? &known : nullptr);
     std::vector<BlockGrid> grids;
     for (size_t i = 0; i < analyses_.size(); ++i) {
       // A part of the share for each mask, and that part split as drawing goes on.

@@ -12,10 +12,17 @@ KnownRows::KnownRows(const Source& source, std::vector<bool> is_known, int64_t c
   const int64_t head = source.table_head;
   const int64_t height = info.block_mask->shape()[1], width = info.block_mask->shape()[2];
   const auto see = [&](int64_t row, int64_t column, int64_t i, int64_t j) {
-    const int32_t block_class = info.block_mask->At(head, i, j);
-    const bool partial = block_class == static_cast<int32_t>(BlockClass::kPartial);
-    Append(row, column, block_class,
-           partial && info.mask_next ? info.mask_next->At(head, i, j) : kNone);
+    const auto block_class = static_cast<BlockClass>(info.block_mask->At(head, i, j));
+    if (block_class == BlockClass::kEmpty || column < 0 || column >= columns_ || !has(row)) return;
+    int32_t id = kNone;
+    if (block_class == BlockClass::kPartial && source.numbered) {
+      id = info.mask_next ? info.mask_next->At(head, i, j) : kNone;
+      if (id < 0 || id >= source.num_blocks) {
+        is_known_[static_cast<size_t>(row)] = false;
+        return;
+      }
+    }
+    Append(row, static_cast<int32_t>(column), block_class, id);
   };
   // Where a block is visible, data_next is its own index along the axis that may be shrunk.
   if (!source.is_dkv) {
@@ -34,17 +41,13 @@ KnownRows::KnownRows(const Source& source, std::vector<bool> is_known, int64_t c
   }
 }
 
-void KnownRows::Append(int64_t row, int64_t column, int32_t block_class, int32_t id) {
-  const bool is_empty = block_class == static_cast<int32_t>(BlockClass::kEmpty);
-  if (is_empty || column >= columns_ || !has(row)) return;
+void KnownRows::Append(int64_t row, int32_t column, BlockClass block_class, int32_t id) {
   std::vector<GridRun>& runs = rows_[static_cast<size_t>(row)];
-  const auto known = static_cast<BlockClass>(block_class);
-  const auto at = static_cast<int32_t>(column);
-  if (!runs.empty() && runs.back().end == at && runs.back().block_class == known &&
+  if (!runs.empty() && runs.back().end == column && runs.back().block_class == block_class &&
       runs.back().id == id) {
     ++runs.back().end;
   } else {
-    runs.push_back({at, at + 1, known, id});
+    runs.push_back({column, column + 1, block_class, id});
   }
 }
 
@@ -54,6 +57,7 @@ std::vector<int32_t> KnownGrids::Numbers() const {
   std::vector<bool> is_there(static_cast<size_t>(blocks.count()), false);
   for (const std::optional<KnownRows>& rows : masks) {
     for (int64_t row = 0; rows && row < rows->rows(); ++row) {
+      if (!rows->has(row)) continue;
       for (const GridRun& run : rows->row(row)) {
         if (run.id != kNone) is_there[static_cast<size_t>(run.id)] = true;
       }

@@ -21,14 +21,16 @@ class KnownRows {
     bool is_dkv;
     int64_t q_seq_shards;
     int64_t table_head;
+    bool numbered;       ///< Whether partial blocks have numbers in mask_next.
+    int64_t num_blocks;  ///< Below which numbers are.
   };
 
   /// The first `columns` block columns of those rows of the source for which `is_known` holds,
-  /// which has an entry for each of its rows.
+  /// which has an entry for each of its rows; rows of which the tables make no sense are not known.
   KnownRows(const Source& source, std::vector<bool> is_known, int64_t columns);
 
   bool has(int64_t row) const {
-    return row < static_cast<int64_t>(is_known_.size()) && is_known_[static_cast<size_t>(row)];
+    return row >= 0 && row < rows() && is_known_[static_cast<size_t>(row)];
   }
   /// Block columns that are known of those rows.
   int64_t columns() const { return columns_; }
@@ -38,7 +40,7 @@ class KnownRows {
   int64_t count() const;  ///< Of the rows that are known.
 
  private:
-  void Append(int64_t row, int64_t column, int32_t block_class, int32_t id);
+  void Append(int64_t row, int32_t column, BlockClass block_class, int32_t id);
 
   std::vector<bool> is_known_;
   std::vector<std::vector<GridRun>> rows_;

@@ -23,7 +23,9 @@ class Updater {
   // What the plan before has of the masks of the heads.
   KnownGrids Find(std::span<const int64_t> heads, BlockShape block, bool numbered) {
     KnownGrids known{BlocksOf(block), {}};
-    for (const int64_t head : heads) known.masks.push_back(RowsOf(head, block, numbered));
+    for (const int64_t head : heads) {
+      known.masks.push_back(RowsOf(head, block, numbered, known.blocks.count()));
+    }
     return known;
   }
 
@@ -31,7 +33,8 @@ class Updater {
   int64_t compiled() const { return compiled_; }
 
  private:
-  std::optional<KnownRows> RowsOf(int64_t head, BlockShape block, bool numbered) {
+  std::optional<KnownRows> RowsOf(int64_t head, BlockShape block, bool numbered,
+                                  int64_t num_blocks) {
     const int64_t rows = mask_.shape().q_len / block.q;
     block_rows_ += rows;
     compiled_ += rows;
@@ -40,7 +43,7 @@ class Updater {
     const Mask& old_mask = before_.mask.masks()[static_cast<size_t>(head)];
     const Mask& new_mask = mask_.masks()[static_cast<size_t>(head)];
     KnownRows known({*before_.pass(*pass), *pass == Pass::kDkv, before_.options.q_seq_shards,
-                     TableHead(*pass, head)},
+                     TableHead(*pass, head), numbered, num_blocks},
                     UnchangedBlockRows(old_mask, new_mask, block),
                     std::min(old_mask.shape().kv_len, new_mask.shape().kv_len) / block.kv);
     compiled_ -= known.count();

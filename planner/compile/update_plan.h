@@ -20,7 +20,8 @@ struct PlanUpdate {
 /// in every field. Block rows that hold the same cells as in `plan` are taken from it: documents
 /// appended, a longer sequence, ids or cells that changed in places. Which do is told from the
 /// expressions, head by head: where both are built alike, from their leaves; otherwise every block
-/// row is compiled. tokamax's passes are compiled anew. Partial blocks that are all the same, in
+/// row is compiled. tokamax's passes are compiled anew. `plan` is believed: one that Certify would
+/// not accept gives another. Partial blocks that are all the same, in
 /// the same order, share the memory of `plan`.
 ///
 /// Throws as Compile does, and kInvalidArgument for several masks beside tokamax's passes.

@@ -76,6 +76,31 @@ TEST(UpdatePlanTest, BlocksThatAreAllTheSameShareMemory) {
   }
 }
 
+// A damaged plan that somebody loaded all the same.
+TEST(UpdatePlanTest, NumbersWithoutBlocksAreNotBelieved) {
+  const MultiHeadMask mask(Mask::Causal(kShape) & Mask::Documents(kShape, {20, 12, 25}), 1);
+  const Plan compiled = Compile(mask, AllPasses(kBlock));
+  for (const Pass pass : kAllPasses) {
+    for (const int32_t number : {-2, -1, 6, 100}) {
+      Plan before = Compile(mask, AllPasses(kBlock));
+      MaskInfo& info = before.pass(pass)->info;
+      ASSERT_EQ(info.partial_mask_blocks->count(), 6);
+      int64_t entry = info.block_mask->size() - 1;
+      while (info.block_mask->At(entry) != static_cast<int32_t>(BlockClass::kPartial)) --entry;
+      info.mask_next->Set(entry, number);
+      // The tables of a pass serve for all passes that have its block shape.
+      if (pass != Pass::kFwd) before.fwd.reset();
+      if (pass == Pass::kDkv) before.dq.reset();
+      const PlanUpdate update = UpdatePlan(before, mask);
+      EXPECT_GT(update.compiled, 0) << PassName(pass) << " with " << number;
+      for (const Pass again : kAllPasses) {
+        if (!before.pass(again)) continue;
+        EXPECT_EQ(update.plan.pass(again), compiled.pass(again)) << PassName(again);
+      }
+    }
+  }
+}
+
 TEST(UpdatePlanTest, IdsAndCellsThatChangeCompileTheirRows) {
   std::vector<int64_t> q(64), kv(64);
   for (int64_t i = 0; i < 64; ++i) q[i] = kv[i] = i / 10;
