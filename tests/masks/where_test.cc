@@ -323,7 +323,7 @@ TEST(WhereTest, RemaindersFailWhereTheFirstCellDoes) {
           << text << ": " << error.what();
     }
   }
-  EXPECT_GT(failed, 20);
+  EXPECT_GT(failed, SampleSize(16));
 }
 
 // Every value of every operation lies in the range that intervals give it, in every rectangle.
