@@ -131,9 +131,8 @@ void RunOne(const std::string& name, const std::string& path, int runs) {
   if (sum % 2 == 2) return;  // Never: the sums are used.
   const double rate = static_cast<double>(array.size_bytes()) / 1e6;
   fmt::print(
-      "| {} | {:.1f} ms ({:.1f}) | sum {:.1f} ms ({:.1f}) | {:.1f} ms | {:.2f} | {:.0f} + {:.0f} "
-      "MiB "
-      "| {:.1f} GB/s, sum {:.1f} GB/s: {:.0f} % | {:.1f} ms: {:.2f} |\n",
+      "| {} | {:.1f} ms ({:.1f}) | sum {:.1f} ms ({:.1f}) | {:.1f} ms | {:.2f} | {:.0f} + "
+      "{:.0f} MiB | {:.1f} GB/s, sum {:.1f} GB/s: {:.0f} % | {:.1f} ms: {:.2f} |\n",
       name, Median(compiles), Fastest(compiles), Median(sums), Fastest(sums), Median(sums) / 0.8,
       Median(compiles) / (Median(sums) / 0.8), output,
       std::max(0.0, static_cast<double>(extra) / (1 << 20)), rate / Median(compiles),

@@ -314,8 +314,8 @@ Mask Mask::Reorder(const std::optional<Positions>& q, const std::optional<Positi
     rows = Compose(inner->q, std::move(rows));
     columns = Compose(inner->kv, std::move(columns));
   }
-  if (rows && rows->positions.dtype() == DType::kInt32 && node::IsIdentity(rows->positions))
-    rows.reset();
+  const bool is_int32 = rows && rows->positions.dtype() == DType::kInt32;
+  if (is_int32 && node::IsIdentity(rows->positions)) rows.reset();
   if (columns && node::IsIdentity(columns->positions)) columns.reset();
   const Mask& mask = inner == nullptr ? *this : inner->mask;
   if (!rows && !columns) return mask;
