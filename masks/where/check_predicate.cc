@@ -29,13 +29,22 @@ class AxisPositions {
       : positions_(positions), length_(length) {
     if (!positions_) return;
     hull_ = {positions_->At(0), positions_->At(0)};
-    positions_->ForEach([this](int64_t, int64_t position) {
+    ForEach([this](int64_t position) {
       hull_.first = std::min(hull_.first, position);
       hull_.last = std::max(hull_.last, position);
     });
   }
 
   int64_t At(int64_t index) const { return positions_ ? positions_->At(index) : index; }
+  /// Calls visit(position) for each index, in order.
+  template <typename Visit>
+  void ForEach(Visit&& visit) const {
+    if (positions_) {
+      positions_->ForEach([&](int64_t, int64_t position) { visit(position); });
+    } else {
+      for (int64_t i = 0; i < length_; ++i) visit(i);
+    }
+  }
   int64_t length() const { return length_; }
   bool is_reordered() const { return positions_.has_value(); }
   /// Whether they may well be most of what lies between the least and the greatest.
@@ -91,10 +100,9 @@ void CheckAll(const Mask& mask, const AxisPositions& q, const AxisPositions& kv)
   if (!mask.node().has_predicate) return;
   const Shape shape = mask.shape();
   const auto compose = [](const node::Order& inner, const AxisPositions& outer) {
+    const std::vector<int64_t> all = inner.positions.ToInt64();
     std::vector<int64_t> positions;
-    for (int64_t i = 0; i < outer.length(); ++i) {
-      positions.push_back(inner.positions.At(outer.At(i)));
-    }
+    outer.ForEach([&](int64_t position) { positions.push_back(all[position]); });
     return AxisPositions(Array::FromVector(positions), outer.length());
   };
   std::visit(Overloaded{

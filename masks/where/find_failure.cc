@@ -168,13 +168,16 @@ class FailureSearch {
 
 std::optional<PredicateFailure> FindFailure(const PredicateProgram& program, PositionRange q,
                                             PositionRange kv) {
+  constexpr int64_t kFew = 1 << 14;
+  FailureSearch plain(program, q, kv, {});
+  if (plain.Continue(kFew)) return plain.first();  // What intervals decide takes few rectangles.
+  // Where remainders may tell, two searches go on in turns.
   const Classes classes = ClassesOf(program);
-  FailureSearch plain(program, q, kv, {}), by_class(program, q, kv, classes);
-  // What intervals decide takes few rectangles. Where remainders may tell, both go on in turns.
-  for (int64_t more = 1 << 14; more > 0;
+  FailureSearch by_class(program, q, kv, classes);
+  for (int64_t more = kFew; more > 0;
        more = std::min(2 * more, kMostRectangles - plain.visited())) {
-    if (plain.Continue(more)) return plain.first();
     if (classes.count() > 1 && by_class.Continue(more)) return by_class.first();
+    if (plain.Continue(more)) return plain.first();
   }
   throw Error(ErrorCode::kTooLarge,
               fmt::format("[where] expected a predicate that soon shows whether it divides by "

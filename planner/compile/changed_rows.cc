@@ -54,6 +54,21 @@ std::vector<std::pair<int64_t, int64_t>> Ranges(const std::vector<int64_t>& leng
   return ranges;
 }
 
+// The first elements of an array.
+std::vector<int64_t> First(const Array& array, int64_t count) {
+  std::vector<int64_t> values(static_cast<size_t>(count));
+  array.Read(0, values);
+  return values;
+}
+
+// The first positions of an axis.
+std::vector<int64_t> First(const std::optional<node::Order>& order, int64_t count) {
+  if (order) return First(order->positions, count);
+  std::vector<int64_t> positions(static_cast<size_t>(count));
+  std::iota(positions.begin(), positions.end(), 0);
+  return positions;
+}
+
 class RowMarker {
  public:
   RowMarker(Shape before, Shape now)
@@ -133,15 +148,15 @@ class RowMarker {
                     Changed* changed) const {
     if (before.pad != now.pad) return MarkAll(changed);
     boost::unordered_flat_set<int64_t> moved;
-    for (int64_t c = 0; c < columns_; ++c) {
-      const int64_t old_id = before.kv_ids.At(c), new_id = now.kv_ids.At(c);
-      if (old_id == new_id) continue;
-      moved.insert(old_id);
-      moved.insert(new_id);
+    const auto old_columns = First(before.kv_ids, columns_), columns = First(now.kv_ids, columns_);
+    for (size_t c = 0; c < columns.size(); ++c) {
+      if (old_columns[c] == columns[c]) continue;
+      moved.insert(old_columns[c]);
+      moved.insert(columns[c]);
     }
-    for (int64_t q = 0; q < rows_; ++q) {
-      const int64_t id = now.q_ids.At(q);
-      (*changed)[q] |= id != before.q_ids.At(q) || moved.contains(id);
+    const auto old_rows = First(before.q_ids, rows_), rows = First(now.q_ids, rows_);
+    for (size_t q = 0; q < rows.size(); ++q) {
+      (*changed)[q] |= rows[q] != old_rows[q] || moved.contains(rows[q]);
     }
   }
 
@@ -159,20 +174,16 @@ class RowMarker {
 
   void MarkReordered(const node::Reorder& before, const node::Reorder& now,
                      Changed* changed) const {
-    const auto position = [](const std::optional<node::Order>& order, int64_t i) {
-      return order ? order->positions.At(i) : i;
-    };
-    for (int64_t c = 0; c < columns_; ++c) {
-      if (position(before.kv, c) != position(now.kv, c)) return MarkAll(changed);
-    }
+    if (First(before.kv, columns_) != First(now.kv, columns_)) return MarkAll(changed);
     const bool same = SameFunction(before.mask, now.mask);
     if (!same && now.kv) return MarkAll(changed);  // Columns may be any that the mask has.
     Changed below(static_cast<size_t>(rows_), 0);
     if (!same) Mark(before.mask, now.mask, &below);
-    for (int64_t q = 0; q < rows_; ++q) {
-      const int64_t at = position(now.q, q);
+    const auto old_rows = First(before.q, rows_), rows = First(now.q, rows_);
+    for (size_t q = 0; q < rows.size(); ++q) {
+      const int64_t at = rows[q];
       const bool is_known = same || (at >= 0 && at < rows_ && below[at] == 0);
-      (*changed)[q] |= at != position(before.q, q) || !is_known;
+      (*changed)[q] |= at != old_rows[q] || !is_known;
     }
   }
 

@@ -2,7 +2,9 @@
 #include "splashmask/planner/compile/column_runs.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
+#include <vector>
 
 #include "splashmask/planner/compile/tables.h"
 
@@ -17,24 +19,41 @@ struct Block {
 };
 constexpr Block kEmptyBlock{};
 
+// Goes through the runs of a row from left to right.
+class RowCursor {
+ public:
+  explicit RowCursor(const std::vector<GridRun>& runs) : next_(runs.begin()), end_(runs.end()) {}
+
+  // The block at a column no less than the last one asked about, and the column to which the row
+  // goes on with it.
+  std::pair<Block, int64_t> At(int64_t column) {
+    while (next_ != end_ && next_->end <= column) ++next_;
+    if (next_ == end_) return {kEmptyBlock, std::numeric_limits<int64_t>::max()};
+    if (column < next_->begin) return {kEmptyBlock, next_->begin};
+    return {{next_->block_class, next_->id}, next_->end};
+  }
+
+ private:
+  std::vector<GridRun>::const_iterator next_, end_;
+};
+
 // Meets the rows of a tile of columns from the bottom up.
 class ColumnTile {
  public:
   explicit ColumnTile(int64_t columns)
-      : now_(static_cast<size_t>(columns)),
-        last_row_(static_cast<size_t>(columns)),
-        runs_(static_cast<size_t>(columns)) {}
+      : last_row_(static_cast<size_t>(columns)), runs_(static_cast<size_t>(columns)) {}
 
   // The runs of `row`, which count columns from the first of the tile.
   void See(int32_t row, const std::vector<GridRun>& row_runs) {
-    if (row_runs == row_runs_) return;
-    row_runs_ = row_runs;
-    int32_t column = 0;
-    for (const GridRun& run : row_runs) {
-      while (column < run.begin) Change(column++, row, kEmptyBlock);
-      while (column < run.end) Change(column++, row, {run.block_class, run.id});
+    RowCursor below(row_runs_), now(row_runs);
+    for (int64_t column = 0, end; column < std::ssize(runs_); column = end) {
+      const auto [old_block, old_end] = below.At(column);
+      const auto [new_block, new_end] = now.At(column);
+      end = std::min({old_end, new_end, int64_t{std::ssize(runs_)}});
+      if (old_block == new_block) continue;
+      for (int64_t c = column; c < end; ++c) Change(static_cast<size_t>(c), row, old_block);
     }
-    while (column < std::ssize(now_)) Change(column++, row, kEmptyBlock);
+    row_runs_ = row_runs;
   }
 
   std::vector<std::vector<ColumnRun>> TakeRuns() {
@@ -43,21 +62,16 @@ class ColumnTile {
   }
 
  private:
-  // From `row` upwards the column holds `block`.
-  void Change(int32_t column, int32_t row, Block block) {
-    Block& now = now_[static_cast<size_t>(column)];
-    if (now == block) return;
-    int32_t& last_row = last_row_[static_cast<size_t>(column)];
-    if (now != kEmptyBlock) {
-      runs_[static_cast<size_t>(column)].push_back(
-          {last_row, last_row - row, now.block_class, now.id});
+  // From `row` upwards the column no longer holds `block`.
+  void Change(size_t column, int32_t row, Block block) {
+    int32_t& last_row = last_row_[column];
+    if (block != kEmptyBlock) {
+      runs_[column].push_back({last_row, last_row - row, block.block_class, block.id});
     }
-    now = block;
     last_row = row;
   }
 
-  std::vector<GridRun> row_runs_;
-  std::vector<Block> now_;
+  std::vector<GridRun> row_runs_;  // Of the row that was met last.
   std::vector<int32_t> last_row_;  // Of what each column holds now.
   std::vector<std::vector<ColumnRun>> runs_;
 };

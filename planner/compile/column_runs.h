@@ -19,7 +19,7 @@ struct ColumnRun {
 };
 
 /// The runs of each of the columns [first, last), from the bottom up, among `rows` rows of a grid
-/// from `first_row` on, which is row 0 of the runs. O(rows) where rows are like those below them.
+/// from `first_row` on, which is row 0 of the runs. O(runs of the rows and of the columns).
 std::vector<std::vector<ColumnRun>> FindColumnRuns(const BlockGrid& grid, int64_t first_row,
                                                    int64_t rows, int64_t first, int64_t last);
 

@@ -93,9 +93,7 @@ class Compiler {
     BlockStore::Keep keep;
     if (!computable_) keep = {wants(Pass::kFwd, Pass::kDq), wants(Pass::kDkv)};
 
-    KnownGrids known;
-    if (find_known_) known = find_known_(heads_.first_head, block, keep.any());
-    PartialBlocks partial(block, keep, find_known_ ? &known : nullptr);
+    PartialBlocks partial(block, keep, find_known_(heads_.first_head, block, keep.any()));
     std::vector<BlockGrid> grids;
     for (size_t i = 0; i < analyses_.size(); ++i) {
       // A part of the share for each mask, and that part split as drawing goes on.
@@ -103,7 +101,7 @@ class Compiler {
       const double before = done + each * static_cast<double>(i);
       Progress progress = options_.progress;
       progress.report = [&](double part) { options_.progress.Report(before + each * part); };
-      const KnownRows* known_rows = known.rows_of(i);
+      const KnownRows* known_rows = partial.known().rows_of(i);
       const DraftGrid draft = ClassifyBlocks(*analyses_[i], block, known_rows, progress, counters_);
       constexpr double kClassified = 0.2;
       progress.Report(kClassified);
@@ -156,7 +154,8 @@ class Compiler {
 }  // namespace
 
 Plan Compile(const MultiHeadMask& mask, const CompileOptions& options, CompileStats* stats) {
-  return CompileKnowing(mask, options, nullptr, stats);
+  const auto nothing = [](auto...) { return KnownGrids(); };
+  return CompileKnowing(mask, options, nothing, stats);
 }
 
 Plan CompileKnowing(const MultiHeadMask& mask, const CompileOptions& options,

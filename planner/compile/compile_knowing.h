@@ -16,7 +16,7 @@ namespace splashmask {
 using FindKnownGrids =
     std::function<KnownGrids(std::span<const int64_t> heads, BlockShape block, bool numbered)>;
 
-/// As Compile; `find_known` is asked once for each block shape, or is empty.
+/// As Compile; `find_known` is asked once for each block shape.
 Plan CompileKnowing(const MultiHeadMask& mask, const CompileOptions& options,
                     const FindKnownGrids& find_known, CompileStats* stats);
 

@@ -180,12 +180,12 @@ void PartialBlocks::NumberWave(const Wave& wave) {
     if (slot.block_class != RectClass::kPartial) continue;
     if (slot.known_id == kNone) slot.known_id = FindKnown(wave.hashes[i], wave.block(i));
     if (slot.known_id != kNone) {
-      if (number_of_known_.empty()) number_of_known_.resize(known_->blocks.count(), kNone);
+      if (number_of_known_.empty()) number_of_known_.resize(known_.blocks.count(), kNone);
       int32_t& number = number_of_known_[slot.known_id];
       if (number == kNone) {
         number = static_cast<int32_t>(count_++);
         fresh.push_back(i);
-        store_.StoreKnown(number, known_->blocks, slot.known_id);
+        store_.StoreKnown(number, known_.blocks, slot.known_id);
       }
       slot.id = number;
       continue;
@@ -210,9 +210,9 @@ void PartialBlocks::NumberWave(const Wave& wave) {
 
 // The number that a drawn block has among the known ones.
 int32_t PartialBlocks::FindKnown(uint64_t hash, BitRows drawn) {
-  if (known_ == nullptr) return kNone;
-  if (!known_index_) known_index_ = known_->blocks.Index(known_->Numbers());
-  return known_index_->Find(hash, [&](int32_t id) { return known_->blocks.Equals(id, drawn); });
+  if (known_.blocks.count() == 0) return kNone;
+  if (!known_index_) known_index_ = known_.blocks.Index(known_.Numbers());
+  return known_index_->Find(hash, [&](int32_t id) { return known_.blocks.Equals(id, drawn); });
 }
 
 BlockGrid PartialBlocks::Finish(const DraftGrid& draft, const Slots& slots, int64_t columns) const {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "splashmask/masks/analysis/analysis.h"
@@ -20,9 +21,11 @@ namespace splashmask {
 /// The distinct partial blocks of all masks of a plan, for one block shape.
 class PartialBlocks {
  public:
-  /// Blocks of `known`, which outlives this, are neither drawn nor stored anew.
-  PartialBlocks(BlockShape block, BlockStore::Keep keep, const KnownGrids* known = nullptr)
-      : block_(block), known_(known), store_(block, keep) {}
+  /// Blocks of `known` are neither drawn nor stored anew.
+  PartialBlocks(BlockShape block, BlockStore::Keep keep, KnownGrids known = {})
+      : block_(block), known_(std::move(known)), store_(block, keep) {}
+
+  const KnownGrids& known() const { return known_; }
 
   /// Settles every unknown block of a mask's grid and numbers its partial blocks (unless nothing is
   /// kept of them); `known_rows` are of that mask. Call once for each distinct mask, in order.
@@ -47,7 +50,7 @@ class PartialBlocks {
   BlockGrid Finish(const DraftGrid& draft, const Slots& slots, int64_t columns) const;
 
   BlockShape block_;
-  const KnownGrids* known_;
+  const KnownGrids known_;
   BlockStore store_;
   int64_t count_ = 0;
   BlockIndex drawn_;  ///< Blocks that are not known.

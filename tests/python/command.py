@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 
+import h5py
+
 BINARY = os.environ["SPLASHMASK_BIN"]
 CAUSAL = ["compile", "causal()", "--q-len", "4096"]
 
@@ -28,6 +30,22 @@ def compiled(run, *arguments, name="plan.h5"):
     done = run(*(arguments or CAUSAL), "-o", name)
     assert done.returncode == 0, done.stderr
     return name
+
+
+def edit(path, change):
+    """Applies change(file) to a plan, as another HDF5 tool might."""
+    with h5py.File(path, "r+") as file:
+        change(file)
+
+
+def expect_refusal(done, text, folder):
+    """Exit 2 with that message, and the old plan.h5 of the folder untouched."""
+    assert done.returncode == 2, done.stderr
+    assert text in done.stderr
+    assert done.stderr.startswith("splashmask: [")
+    assert done.stdout == ""
+    assert (folder / "plan.h5").read_text() == "old"
+    assert not [file for file in folder.iterdir() if file.suffix not in (".h5", ".npy")]
 
 
 def in_terminal(arguments, cwd, interrupt_at=None):
