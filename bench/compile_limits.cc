@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Time of Compile beside the time to write its answer, and its memory: a million positions, block
 // 512, fwd and dkv together. Every mask is checked before it is timed. Medians are held against
-// what is allowed; growth is told from the fastest runs. What one thread takes, of the time of all,
-// stands beside the same ratio of *write*, which is what the machine gives.
+// what is allowed; growth is told from each compile and the write after it. What one thread takes,
+// of the time of all, stands beside the same ratio of *write*, which is what the machine gives, and
+// beside how many processors were busy meanwhile.
 //
 //   compile_limits [part of a row's name]... [--runs N] [--scratch DIR]
 //
@@ -16,6 +17,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <string>
@@ -52,12 +54,12 @@ double TimeWrite(const std::vector<int64_t>& sizes, bool all_threads) {
 struct Measured {
   double compile_ms, write_ms;  // Medians.
   double fastest_compile_ms, fastest_one_thread_ms, fastest_write_ms;
+  double beyond_ms;         // Of a compile, beyond the write that follows it.
   double gain, write_gain;  // One thread takes, of the time of all.
+  double busy;              // Processors, while all threads compile.
   double peak_mib;          // Beyond input and output.
   double packed_mib;
   double output_mib;
-
-  double beyond_ms() const { return fastest_compile_ms - fastest_write_ms; }
 };
 
 double MiB(int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
@@ -79,25 +81,31 @@ Measured Measure(const MultiHeadMask& mask, CompileOptions options, int runs) {
       }
     }
   }
-  std::vector<double> compiles, one_thread, writes, all_write;
+  std::vector<double> compiles, one_thread, writes, all_write, busy, beyond;
   for (int run = 0; run < runs; ++run) {
     for (int threads : {0, 1}) {
       options.threads = threads;
       std::optional<Plan> plan;
-      (threads == 0 ? compiles : one_thread).push_back(Milliseconds([&] {
-        plan = Compile(mask, options);
-      }));
+      const std::clock_t used = std::clock();
+      const double ms = Milliseconds([&] { plan = Compile(mask, options); });
+      (threads == 0 ? compiles : one_thread).push_back(ms);
+      if (threads == 0) {
+        busy.push_back(1e3 * static_cast<double>(std::clock() - used) / CLOCKS_PER_SEC / ms);
+      }
       plan.reset();
-      (threads == 0 ? all_write : writes).push_back(TimeWrite(sizes, threads == 0));
+      (threads == 0 ? writes : all_write).push_back(TimeWrite(sizes, threads != 0));
     }
+    beyond.push_back(compiles.back() - writes.back());
   }
   result.compile_ms = Median(compiles);
   result.fastest_compile_ms = Fastest(compiles);
   result.fastest_one_thread_ms = Fastest(one_thread);
   result.fastest_write_ms = Fastest(writes);
+  result.beyond_ms = Median(beyond);
   result.write_ms = Median(writes);
   result.gain = MedianRatio(one_thread, compiles);
   result.write_gain = MedianRatio(writes, all_write);
+  result.busy = Median(busy);
   return result;
 }
 
@@ -117,10 +125,10 @@ std::string Check(const LimitCase& limit) {
 std::string Growth(const LimitCase& limit, const Measured& whole, int runs) {
   if (!limit.is_analytic) return "";
   const double lengths[] = {-2, -1, 0};
-  double beyond[3] = {0, 0, whole.beyond_ms()};
+  double beyond[3] = {0, 0, whole.beyond_ms};
   for (int i = 0; i < 2; ++i) {
     const MultiHeadMask mask = limit.make(limit.length >> (2 - i));
-    beyond[i] = Measure(mask, limit.options, runs).beyond_ms();
+    beyond[i] = Measure(mask, limit.options, runs).beyond_ms;
   }
   std::string text = fmt::format("{:.2f} {:.2f} {:.2f} ms", beyond[0], beyond[1], beyond[2]);
   if (*std::min_element(beyond, beyond + 3) <= 0) return text;
@@ -146,10 +154,10 @@ Row MakeRow(const LimitCase& limit, int runs) {
   std::string bound = fmt::format("{:.1f} ms", allowed);
   row.text = fmt::format(
       "| {} | {:.2f} ms ({:.2f}) | {:.2f} ms ({:.2f}) | {} | {:.2f} | {:.0f} + {:.0f} MiB | {} | "
-      "{:.2f} ms: {:.2f} ({:.2f}) |",
+      "{:.2f} ms: {:.2f} ({:.2f}), {:.2f} busy |",
       limit.name, m.compile_ms, m.fastest_compile_ms, m.write_ms, m.fastest_write_ms, bound,
       row.share, m.output_mib, m.peak_mib, Growth(limit, m, runs), m.fastest_one_thread_ms, m.gain,
-      m.write_gain);
+      m.write_gain, m.busy);
   if (limit.draws) {
     // As if nothing but drawing took any time.
     row.text += fmt::format(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/compile/computable.h"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 #include <variant>
@@ -8,6 +9,7 @@
 #include "splashmask/masks/node.h"
 #include "splashmask/masks/where/fits_kernel.h"
 #include "splashmask/planner/memory.h"
+#include "splashmask/planner/threads.h"
 
 namespace splashmask {
 
@@ -41,7 +43,11 @@ template <typename T>
 Array Iota(int64_t length, DType dtype) {
   const auto bytes = AllocateBytes(length * DTypeSize(dtype));
   T* numbers = reinterpret_cast<T*>(bytes.get());
-  std::iota(numbers, numbers + length, T{0});
+  constexpr int64_t kPiece = (int64_t{2} << 20) / int64_t{sizeof(T)};  // A huge page.
+  ParallelFor((length - 1) / kPiece + 1, [&](int64_t piece) {
+    const int64_t begin = piece * kPiece, end = std::min(begin + kPiece, length);
+    std::iota(numbers + begin, numbers + end, static_cast<T>(begin));
+  });
   return Array(dtype, {length}, bytes);
 }
 

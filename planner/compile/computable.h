@@ -21,6 +21,7 @@ struct Computable {
 std::optional<Computable> FindComputable(const Mask& mask, bool simplify = false);
 
 /// 0, 1, ..., q_len - 1: the positions of rows that nothing reorders. int32 where that suffices.
+/// Runs on the caller's TBB arena.
 Array RowNumbers(int64_t q_len);
 
 }  // namespace splashmask

@@ -33,34 +33,30 @@ class ShardWalk {
     const auto columns = static_cast<size_t>(heads * in_.columns());
     if (!in_.shrink) data_.assign(columns, kNone);
     if (tables.mask_next) mask_.assign(columns, kNone);
-    constexpr int64_t kTile = 256;
-    ForEachTile(kTile,
-                [&](int64_t head, int64_t first, int64_t last) { FindFirst(head, first, last); });
+    ForEachTile([&](int64_t head, int64_t first, int64_t last) { FindFirst(head, first, last); });
     ToCarry(data_);
     ToCarry(mask_);
-    if (in_.shrink) {
-      ForEachTile(kShrunkTile, [&](int64_t head, int64_t first, int64_t last) {
+    ForEachTile([&](int64_t head, int64_t first, int64_t last) {
+      if (in_.shrink) {
         FillShrunk(head, first, last, tables);
-      });
-    } else {
-      ForEachTile(kTile, [&](int64_t head, int64_t first, int64_t last) {
+      } else {
         FillWhole(head, first, last, tables);
-      });
-    }
+      }
+    });
   }
 
  private:
-  static constexpr int64_t kShrunkTile = 128;
+  static constexpr int64_t kTile = 256;
 
   int64_t rows() const { return in_.rows_per_shard(); }
 
   // Columns are independent, once the carries are known.
   template <typename Work>
-  void ForEachTile(int64_t columns, const Work& work) const {
-    const int64_t tiles = (in_.columns() + columns - 1) / columns;
+  void ForEachTile(const Work& work) const {
+    const int64_t tiles = (in_.columns() + kTile - 1) / kTile;
     ParallelFor(tiles * std::ssize(grids_), [&](int64_t i) {
-      const int64_t first = i % tiles * columns;
-      work(i / tiles, first, std::min(first + columns, in_.columns()));
+      const int64_t first = i % tiles * kTile;
+      work(i / tiles, first, std::min(first + kTile, in_.columns()));
     });
   }
 
@@ -178,7 +174,7 @@ class ShardWalk {
   void FillUp(Table& table, int64_t head, int64_t row, int64_t count, int64_t first,
               std::span<const int32_t> values, std::span<const int32_t> step) const {
     WithType(table.dtype(), [&]<typename T>(T*) {
-      T now[kShrunkTile], less[kShrunkTile];
+      T now[kTile], less[kTile];
       std::copy(values.begin(), values.end(), now);
       std::copy(step.begin(), step.end(), less);
       for (int64_t r = row + count - 1; r >= row; --r) {

@@ -187,9 +187,12 @@ PackedTables CompilePacked(const SegmentIds& segment_ids, const Mask& mask,
   const Distances distances = AttendedDistances(mask);
   PackedPass fwd = MakeFwd(options, segment_ids.batch, segment_ids.length, distances);
   PackedPass dkv = MakeDkv(options, segment_ids.batch, segment_ids.length, distances);
-  RunWithThreads(options.threads,
-                 [&] { BatchCompiler(segment_ids, distances, options, fwd, dkv).Compile(); });
-  return {std::move(fwd), std::move(dkv), RowNumbers(segment_ids.length), mask};
+  Array q_sequence;
+  RunWithThreads(options.threads, [&] {
+    BatchCompiler(segment_ids, distances, options, fwd, dkv).Compile();
+    q_sequence = RowNumbers(segment_ids.length);
+  });
+  return {std::move(fwd), std::move(dkv), std::move(q_sequence), mask};
 }
 
 }  // namespace splashmask
