@@ -22,6 +22,7 @@
 #include "splashmask/planner/compile/compile.h"
 #include "splashmask/planner/compile/count_pairs.h"
 #include "splashmask/planner/compile/partial_blocks.h"
+#include "splashmask/planner/threads.h"
 #include "tests/support/naive_mask.h"
 #include "tests/support/naive_tables.h"
 
@@ -170,7 +171,8 @@ class Checker {
  public:
   explicit Checker(Shape shape) : shape_(shape), blocks_(BlocksOf(shape)) {}
 
-  // Every block shape, or one of them, which goes round.
+  // Every block shape, or one of them, which goes round. For use in an arena of one thread: waking
+  // others takes longer than all of it.
   void Check(const Expression& expression, bool every_block) {
     const auto analysis = Analyze(expression.mask);
     const size_t first = every_block ? 0 : turn_++ % blocks_.size();
@@ -330,24 +332,20 @@ void ForEachOperation(const Expression& inner, const std::vector<Expression>& ot
   }
 }
 
-class ExhaustiveTest : public testing::TestWithParam<Shape> {};
-
-TEST_P(ExhaustiveTest, DepthTwoOverEveryLeaf) {
-  const Shape shape = GetParam();
+void CheckDepthTwo(Shape shape) {
   Checker checker(shape);
   const std::vector<Expression> leaves = EveryLeaf(shape);
   for (const Expression& leaf : leaves) {
     checker.Check(leaf, /*every_block=*/true);
     ForEachOperation(leaf, leaves, [&](const Expression& expression) {
-      if (!HasFatalFailure()) checker.Check(expression, /*every_block=*/true);
+      if (!testing::Test::HasFatalFailure()) checker.Check(expression, /*every_block=*/true);
     });
-    if (HasFatalFailure()) return;
+    if (testing::Test::HasFatalFailure()) return;
   }
   EXPECT_GT(checker.checked(), 2000);
 }
 
-TEST_P(ExhaustiveTest, DepthThreeOverSixLeaves) {
-  const Shape shape = GetParam();
+void CheckDepthThree(Shape shape) {
   Checker checker(shape);
   const std::vector<Expression> leaves = SixLeaves(shape);
   std::vector<Expression> composed;
@@ -358,12 +356,22 @@ TEST_P(ExhaustiveTest, DepthThreeOverSixLeaves) {
   if (EverythingIsWanted()) others.insert(others.end(), composed.begin(), composed.end());
   for (const Expression& inner : composed) {
     ForEachOperation(inner, others, [&](const Expression& expression) {
-      if (!HasFatalFailure()) checker.Check(expression, EverythingIsWanted());
+      if (!testing::Test::HasFatalFailure()) checker.Check(expression, EverythingIsWanted());
     });
-    if (HasFatalFailure()) return;
+    if (testing::Test::HasFatalFailure()) return;
   }
   EXPECT_GT(checker.checked(), 10'000);
   EXPECT_GT(checker.distinct(), 100);
+}
+
+class ExhaustiveTest : public testing::TestWithParam<Shape> {};
+
+TEST_P(ExhaustiveTest, DepthTwoOverEveryLeaf) {
+  RunWithThreads(1, [] { CheckDepthTwo(GetParam()); });
+}
+
+TEST_P(ExhaustiveTest, DepthThreeOverSixLeaves) {
+  RunWithThreads(1, [] { CheckDepthThree(GetParam()); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, ExhaustiveTest, testing::ValuesIn(kShapes),
