@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "splashmask/masks/error.h"
 
@@ -17,8 +19,10 @@ namespace splashmask {
 
 namespace {
 
-// Below this, malloc's memory serves as well as fresh pages.
+// Below this, the heap serves as well as fresh pages.
 constexpr int64_t kLarge = int64_t{4} << 20;
+// Below this, copying what grows takes less time than pages of its own.
+constexpr int64_t kSmall = int64_t{64} << 10;
 constexpr int64_t kPage = 4096;
 constexpr int64_t kHugePage = int64_t{2} << 20;
 
@@ -26,6 +30,15 @@ constexpr int64_t kHugePage = int64_t{2} << 20;
   throw Error(ErrorCode::kTooLarge,
               fmt::format("[memory] the system has no {} bytes to give", bytes));
 }
+
+std::byte* FromHeap(int64_t bytes) {
+  const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 1));
+  auto* data = static_cast<std::byte*>(::operator new (size, std::align_val_t{64}, std::nothrow));
+  if (data == nullptr) ThrowTooLarge(bytes);
+  return data;
+}
+
+void ToHeap(std::byte* data) { ::operator delete (data, std::align_val_t{64}); }
 
 // To whole pages, huge ones for what is large.
 int64_t RoundUp(int64_t bytes) {
@@ -57,13 +70,7 @@ int64_t ReadLimit(const char* path) {
 }  // namespace
 
 std::shared_ptr<std::byte> AllocateBytes(int64_t bytes) {
-  if (bytes < kLarge) {
-    const auto size = static_cast<size_t>(std::max<int64_t>(bytes, 1));
-    auto* data = static_cast<std::byte*>(::operator new (size, std::align_val_t{64}, std::nothrow));
-    if (data == nullptr) ThrowTooLarge(bytes);
-    return std::shared_ptr<std::byte>(
-        data, [](std::byte* p) { ::operator delete (p, std::align_val_t{64}); });
-  }
+  if (bytes < kLarge) return std::shared_ptr<std::byte>(FromHeap(bytes), ToHeap);
   GrowingBuffer buffer;
   buffer.Reserve(bytes);
   return buffer.Release(bytes);
@@ -88,32 +95,54 @@ bool FitsInMemory(ByteCount bytes) {
   return bytes <= kAlways || bytes <= static_cast<ByteCount>(AvailableMemory());
 }
 
-GrowingBuffer::~GrowingBuffer() {
-  if (data_ != nullptr) munmap(data_, static_cast<size_t>(capacity_));
+GrowingBuffer::~GrowingBuffer() { Free(); }
+
+void GrowingBuffer::Free() {
+  if (is_mapped_) {
+    munmap(data_, static_cast<size_t>(capacity_));
+  } else {
+    ToHeap(data_);
+  }
 }
 
 void GrowingBuffer::Reserve(int64_t bytes) {
   if (bytes <= capacity_) return;
-  const int64_t capacity = RoundUp(bytes);
-  if (data_ == nullptr) {
-    data_ = Map(capacity, PROT_READ | PROT_WRITE, 0);
-  } else {
-    std::byte* const target = Map(capacity, PROT_NONE, MAP_NORESERVE);
-    void* moved = mremap(data_, static_cast<size_t>(capacity_), static_cast<size_t>(capacity),
-                         MREMAP_MAYMOVE | MREMAP_FIXED, target);
-    if (moved == MAP_FAILED) ThrowTooLarge(bytes);
-    data_ = target;
+  if (is_mapped_) {
+    Remap(RoundUp(bytes));
+    return;
   }
+  const bool maps = bytes >= kSmall;
+  const int64_t capacity = maps ? RoundUp(bytes) : bytes;
+  std::byte* const data = maps ? Map(capacity, PROT_READ | PROT_WRITE, 0) : FromHeap(capacity);
+  if (capacity_ > 0) std::memcpy(data, data_, static_cast<size_t>(capacity_));
+  Free();
+  data_ = data;
   capacity_ = capacity;
-  if (capacity >= kLarge) madvise(data_, static_cast<size_t>(capacity), MADV_HUGEPAGE);
+  is_mapped_ = maps;
+  AdviseHugePages();
+}
+
+// Moves the pages.
+void GrowingBuffer::Remap(int64_t capacity) {
+  std::byte* const target = Map(capacity, PROT_NONE, MAP_NORESERVE);
+  void* moved = mremap(data_, static_cast<size_t>(capacity_), static_cast<size_t>(capacity),
+                       MREMAP_MAYMOVE | MREMAP_FIXED, target);
+  if (moved == MAP_FAILED) ThrowTooLarge(capacity);
+  data_ = target;
+  capacity_ = capacity;
+  AdviseHugePages();
+}
+
+void GrowingBuffer::AdviseHugePages() {
+  if (capacity_ >= kLarge) madvise(data_, static_cast<size_t>(capacity_), MADV_HUGEPAGE);
 }
 
 std::shared_ptr<std::byte> GrowingBuffer::Release(int64_t bytes) {
+  std::byte* const data = std::exchange(data_, nullptr);
+  const int64_t capacity = std::exchange(capacity_, 0);
+  if (!std::exchange(is_mapped_, false)) return std::shared_ptr<std::byte>(data, ToHeap);
   const int64_t kept = RoundUp(bytes);
-  if (kept < capacity_) munmap(data_ + kept, static_cast<size_t>(capacity_ - kept));
-  std::byte* data = data_;
-  data_ = nullptr;
-  capacity_ = 0;
+  if (kept < capacity) munmap(data + kept, static_cast<size_t>(capacity - kept));
   return std::shared_ptr<std::byte>(data,
                                     [kept](std::byte* p) { munmap(p, static_cast<size_t>(kept)); });
 }

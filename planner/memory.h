@@ -21,7 +21,8 @@ __extension__ typedef unsigned __int128 ByteCount;
 /// Whether AvailableMemory() suffices for `bytes`; not asked for what every system has.
 bool FitsInMemory(ByteCount bytes);
 
-/// Memory that grows by moving pages, never by copying. Large memory begins at a huge page.
+/// Memory that grows: by copying while it is small, then by moving pages. Large memory begins at a
+/// huge page.
 class GrowingBuffer {
  public:
   GrowingBuffer() = default;
@@ -36,8 +37,13 @@ class GrowingBuffer {
   std::shared_ptr<std::byte> Release(int64_t bytes);
 
  private:
+  void Free();
+  void Remap(int64_t capacity);
+  void AdviseHugePages();
+
   std::byte* data_ = nullptr;
   int64_t capacity_ = 0;
+  bool is_mapped_ = false;  ///< Pages of its own; otherwise from the heap.
 };
 
 }  // namespace splashmask
