@@ -107,7 +107,7 @@ def _call_of_cpu(target: str, results: tuple, operands: list, **attributes: Any)
     return jax.ffi.ffi_call(target, results, vmap_method="expand_dims")(*operands, **attributes)
 
 
-def _forward(info, q, k, v, segment_ids, sinks, *, options: Options):
+def _forward(info, q, k, v, segment_ids, sinks, *, options: Options, residuals: bool):
     sizes = options.block_sizes
     tables, has = _tables(info)
     extra = _ids(segment_ids)
@@ -118,7 +118,8 @@ def _forward(info, q, k, v, segment_ids, sinks, *, options: Options):
         (_like(q_, (*q.shape[:-1], v.shape[-1])), _like(q_, q.shape[:-1], jnp.float32)),
         [q_, *keys, *extra, *tables], has=(segment_ids is not None) | (sinks is not None) << 1,
         fwd_has=has, block_q=sizes.block_q, block_kv=sizes.block_kv, **_shared(options))
-    return out.astype(q.dtype), logsumexp
+    out = out.astype(q.dtype)
+    return (out, logsumexp) if residuals else out
 
 
 def _backward(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do, *,
@@ -151,13 +152,16 @@ def _backward(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp, do
 # 64-bit mode would widen.
 
 
-def _forward_of_jax(info, q, k, v, segment_ids, sinks, *, options: Options):
+def _forward_of_jax(info, q, k, v, segment_ids, sinks, *, options: Options, residuals: bool):
     with jax.enable_x64(False):
-        out, (logsumexp,) = _kernel._splash_attention_forward(
+        result = _kernel._splash_attention_forward(
             info, q, k, v, segment_ids, sinks=sinks, mask_value=options.mask_value,
             is_mqa=options.is_mqa, block_sizes=options.block_sizes, residual_checkpoint_name=None,
-            save_residuals=True, mask_function=options.mask_function,
+            save_residuals=residuals, mask_function=options.mask_function,
             attn_logits_soft_cap=options.attn_logits_soft_cap, interpret=False)
+    if not residuals:
+        return result
+    out, (logsumexp,) = result
     return out, logsumexp
 
 
@@ -175,13 +179,13 @@ def _backward_of_jax(dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsum
 # ---- Both.
 
 
-def _by_platform(of_cpu: Any, of_tpu: Any, *operands: Any, options: Options):
+def _by_platform(of_cpu: Any, of_tpu: Any, *operands: Any, **options: Any):
     """What the platform that is lowered for wants. There are no derivatives of it."""
 
     @jax.custom_jvp
     def call(*operands):
-        return jax.lax.platform_dependent(*operands, cpu=partial(of_cpu, options=options),
-                                          default=partial(of_tpu, options=options))
+        return jax.lax.platform_dependent(*operands, cpu=partial(of_cpu, **options),
+                                          default=partial(of_tpu, **options))
 
     @call.defjvp
     def _(primals, tangents):
@@ -190,25 +194,27 @@ def _by_platform(of_cpu: Any, of_tpu: Any, *operands: Any, options: Options):
     return call(*operands)
 
 
-def _run_forward(info, q, k, v, segment_ids, sinks, options: Options):
-    out, logsumexp = _by_platform(_forward, _forward_of_jax, info, q, k, v, segment_ids, sinks,
-                                  options=options)
+def _run_forward(info, q, k, v, segment_ids, sinks, options: Options, residuals: bool):
+    """The output, and the logsumexp with it if residuals are wanted."""
+    result = _by_platform(_forward, _forward_of_jax, info, q, k, v, segment_ids, sinks,
+                          options=options, residuals=residuals)
     if name := options.residual_checkpoint_name:
-        out, logsumexp = checkpoint_name(out, name), checkpoint_name(logsumexp, name)
-    return out, logsumexp
+        result = jax.tree_util.tree_map(partial(checkpoint_name, name=name), result)
+    return result
 
 
 # dq_info and dkv_info are there for the backward pass, as in JAX: sharded beside the rest.
 @partial(jax.custom_vjp, nondiff_argnums=(8,))
 def _attention(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks, options: Options):
-    out, logsumexp = _run_forward(fwd_info, q, k, v, segment_ids, sinks, options)
-    return (out, (logsumexp,)) if options.save_residuals else out
+    wanted = options.save_residuals
+    result = _run_forward(fwd_info, q, k, v, segment_ids, sinks, options, residuals=wanted)
+    return (result[0], result[1:]) if wanted else result
 
 
 def _attention_fwd(fwd_info, dq_info, dkv_info, q, k, v, segment_ids, sinks, options: Options):
     if options.save_residuals:
         raise NotImplementedError("Higher-order AD not supported")
-    out, logsumexp = _run_forward(fwd_info, q, k, v, segment_ids, sinks, options)
+    out, logsumexp = _run_forward(fwd_info, q, k, v, segment_ids, sinks, options, residuals=True)
     return out, (dq_info, dkv_info, q, k, v, segment_ids, sinks, out, logsumexp)
 
 

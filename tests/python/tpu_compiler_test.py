@@ -71,6 +71,28 @@ def test_compiles_forward_and_backward(chips, name):
     assert program.count("custom-call") >= kernels(fused)
 
 
+@pytest.mark.parametrize("residuals", [False, True])
+def test_residuals_are_made_for_those_who_ask(chips, residuals):
+    """A forward pass without gradients writes no logsumexp."""
+    kernel = smj.make_splash_mha_single_device(sm.MultiHeadMask([MASKS["causal"][0]()] * 2),
+                                               block_sizes=block_sizes(False),
+                                               save_residuals=residuals)
+    array = jax.ShapeDtypeStruct((2, LENGTH, 128), jnp.bfloat16)
+    mesh = Mesh(chips[:1], ("x",))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def forward(kernel, q, k, v):
+        return kernel(q, k, v)
+
+    program = compile_for(mesh, forward, everywhere, kernel, array, array, array)
+    assert ("splash_mha_fwd_residuals" in program) == residuals
+    assert ("splash_mha_fwd_no_residuals" in program) != residuals
+    if not residuals:
+        program = compile_for(mesh, jax.grad(loss, 1), everywhere, kernel, array, array, array)
+        assert "splash_mha_fwd_residuals" in program
+        assert "splash_mha_fwd_no_residuals" not in program
+
+
 def lax_map(one):
     return lambda *arguments: jax.lax.map(lambda each: one(*each), arguments)
 
