@@ -75,6 +75,11 @@ void CommandSyntax::Positional(const std::string& name, std::string& value,
   app_.add_option(name, value, help)->required()->type_name("");
 }
 
+void CommandSyntax::Positional(const std::string& name, std::optional<std::string>& value,
+                               const std::string& help) {
+  app_.add_option(name, value, help)->type_name("");
+}
+
 void CommandSyntax::Positionals(const std::string& name, std::vector<std::string>& values,
                                 const std::string& help) {
   // CLI11 itself would take [a, b] apart.
@@ -89,6 +94,16 @@ void CommandSyntax::Positionals(const std::string& name, std::vector<std::string
 void CommandSyntax::Text(const std::string& name, const std::string& type,
                          std::optional<std::string>& value, const std::string& help) {
   app_.add_option(name, value, help)->type_name(type);
+}
+
+void CommandSyntax::Texts(const std::string& name, const std::string& type,
+                          std::vector<std::string>& values, const std::string& help) {
+  // CLI11 itself would take [a, b] apart.
+  app_.add_option_function<std::string>(
+          name, [&values](const std::string& value) { values.push_back(value); }, help)
+      ->trigger_on_parse()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+      ->type_name(type);
 }
 
 void CommandSyntax::Choice(const std::string& name, const std::string& type, std::string& value,

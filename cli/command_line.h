@@ -33,11 +33,17 @@ class CommandSyntax {
 
   /// What stands without a name, and must be there.
   void Positional(const std::string& name, std::string& value, const std::string& help);
+  /// The same, where it may be left out.
+  void Positional(const std::string& name, std::optional<std::string>& value,
+                  const std::string& help);
   /// Any number of them.
   void Positionals(const std::string& name, std::vector<std::string>& values,
                    const std::string& help);
   void Text(const std::string& name, const std::string& type, std::optional<std::string>& value,
             const std::string& help);
+  /// Any number of times.
+  void Texts(const std::string& name, const std::string& type, std::vector<std::string>& values,
+             const std::string& help);
   /// One of `choices`.
   void Choice(const std::string& name, const std::string& type, std::string& value,
               const std::vector<std::string>& choices, const std::string& help);

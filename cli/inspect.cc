@@ -7,17 +7,20 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include "splashmask/cli/commands.h"
 #include "splashmask/cli/empty_lines.h"
+#include "splashmask/cli/inspect_ggml.h"
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/cli/progress_bar.h"
 #include "splashmask/cli/terminal.h"
 #include "splashmask/io/plan_file.h"
+#include "splashmask/masks/error.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/compile/count_pairs.h"
 
@@ -28,16 +31,22 @@ namespace splashmask::cli {
 namespace {
 
 struct Arguments {
-  std::string file;
+  std::optional<std::string> file;
+  GgmlArguments ggml;
   bool count = false, json = false;
 };
 
-constexpr const char* kHelp = "Tell what a plan file holds";
+constexpr const char* kHelp = "Tell what a plan file, or another tool's listing, holds";
 
 constexpr const char* kMore =
     R"(Digests, options, every table with dtype, shape and bytes, blocks by class, and rows that
 attend to nothing. The seal and the digests of a file over 1 GiB are left to `verify`. With --count
 also the pairs that the mask lets through, counted without visiting its cells.
+
+With --ggml the cost listing of a ggml graph: its totals, held against its nodes, and the model's
+geometry. With --length also what the attention of that model computes and reads at that many
+positions, for the whole sequence and for one token more, beside the rest of the model; layers take
+the masks in turns.
 
 Examples:
   splashmask inspect llama.h5
@@ -110,8 +119,9 @@ std::string Describe(const std::string& file, const LoadedPlan& loaded,
   return text;
 }
 
-ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
-  const LoadedPlan loaded = Load(arguments.file, stop);
+ExitCode InspectPlan(const Arguments& arguments, const std::atomic<bool>& stop) {
+  const std::string& file = *arguments.file;
+  const LoadedPlan loaded = Load(file, stop);
   const MultiHeadMask& mask = loaded.plan.mask;
   const std::vector<EmptyLinesOfHeads> empty = FindEmptyRows(mask, /*threads=*/0);
   std::vector<int64_t> pairs;  // Of each head, if they are asked for.
@@ -120,7 +130,7 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   bar.Wipe();
   if (arguments.json) {
     json::object result = PlanJson(loaded.plan);
-    result["file"] = arguments.file;
+    result["file"] = file;
     result["file_bytes"] = loaded.file_bytes;
     result["format_version"] = loaded.format_version;
     result["created_with"] = loaded.created_with;
@@ -130,9 +140,28 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
     if (arguments.count) result["visible_pairs"] = json::array(pairs.begin(), pairs.end());
     WriteStdout(ToLine(result));
   } else {
-    WriteStdout(Describe(arguments.file, loaded, empty) + PairsText(pairs, mask));
+    WriteStdout(Describe(file, loaded, empty) + PairsText(pairs, mask));
   }
   return kDone;
+}
+
+[[noreturn]] void Fail(const char* what) {
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("[arguments] {}", what));
+}
+
+ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
+  if (!arguments.ggml.file) {
+    if (!arguments.file) Fail("PLAN is required");
+    if (arguments.ggml.length) Fail("expected --ggml beside --length, got it alone");
+    if (!arguments.ggml.masks.empty()) Fail("expected --ggml beside --mask, got it alone");
+    return InspectPlan(arguments, stop);
+  }
+  if (arguments.file) Fail("expected PLAN or --ggml, got both");
+  if (arguments.count) Fail("expected PLAN beside --count, got --ggml");
+  GgmlArguments ggml = arguments.ggml;
+  if (!ggml.length && !ggml.masks.empty()) Fail("expected --length beside --mask, got it alone");
+  if (ggml.masks.empty()) ggml.masks = {"causal()"};
+  return InspectGgml(ggml, arguments.json, stop);
 }
 
 }  // namespace
@@ -143,6 +172,11 @@ void AddInspect(CommandLine& line) {
       line.Add("inspect", kHelp, kMore,
                [arguments](const std::atomic<bool>& stop) { return Run(*arguments, stop); });
   syntax.Positional("PLAN", arguments->file, "The plan file");
+  syntax.Text("--ggml", "FILE", arguments->ggml.file, "A cost listing of a ggml graph instead");
+  syntax.Integer("--length", arguments->ggml.length,
+                 "With --ggml: positions of the sequence whose attention is asked about");
+  syntax.Texts("--mask", "MASK", arguments->ggml.masks,
+               "With --length: the mask of a layer (causal()); again for the next layer");
   syntax.Flag("--count", arguments->count,
               "Count the pairs that the mask lets through, head by head");
   syntax.Flag("--json", arguments->json, "Print one JSON object instead of text");
