@@ -11,7 +11,7 @@ namespace splashmask {
 /// What kind of thing went wrong. The library never prints and never aborts: it throws `Error`.
 enum class ErrorCode {
   kInvalidArgument,  ///< A value is outside what the operation accepts.
-  kSyntax,           ///< A mask's text form cannot be parsed.
+  kSyntax,           ///< A mask's text form, or a compiler's dump, cannot be parsed.
   kInvalidArray,     ///< An array has the wrong dtype, rank, shape, byte order, or is cut short.
   kNotFound,         ///< A file, or a dataset inside one, does not exist.
   kTooLarge,         ///< The result would not fit in memory.

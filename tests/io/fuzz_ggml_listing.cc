@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
-#include "splashmask/io/ggml_geometry.h"
-#include "splashmask/io/ggml_listing.h"
+#include "splashmask/io/ggml/ggml_geometry.h"
+#include "splashmask/io/ggml/ggml_listing.h"
 #include "splashmask/masks/error.h"
 
 namespace {

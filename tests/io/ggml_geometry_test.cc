@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "splashmask/io/ggml_geometry.h"
+#include "splashmask/io/ggml/ggml_geometry.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

@@ -8,8 +8,8 @@
 #include <string>
 #include <utility>
 
-#include "splashmask/io/ggml_geometry.h"
-#include "splashmask/io/ggml_listing.h"
+#include "splashmask/io/ggml/ggml_geometry.h"
+#include "splashmask/io/ggml/ggml_listing.h"
 #include "tests/io/expect_error.h"
 #include "tests/io/ggml_samples.h"
 #include "tests/io/temporary_directory.h"

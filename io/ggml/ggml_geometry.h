@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "splashmask/io/ggml_listing.h"
+#include "splashmask/io/ggml/ggml_listing.h"
 
 namespace splashmask {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "splashmask/io/ggml_geometry.h"
+#include "splashmask/io/ggml/ggml_geometry.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "splashmask/io/ggml_line.h"
+#include "splashmask/io/ggml/ggml_line.h"
 #include "splashmask/masks/error.h"
 
 namespace splashmask {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "splashmask/io/ggml_listing.h"
+#include "splashmask/io/ggml/ggml_listing.h"
 
 #include <fmt/format.h>
 
@@ -15,7 +15,7 @@
 #include <system_error>
 #include <utility>
 
-#include "splashmask/io/ggml_line.h"
+#include "splashmask/io/ggml/ggml_line.h"
 #include "splashmask/io/posix_file.h"
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/memory.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "splashmask/io/ggml_line.h"
+#include "splashmask/io/ggml/ggml_line.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
