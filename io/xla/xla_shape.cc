@@ -11,13 +11,13 @@ namespace splashmask {
 
 namespace {
 
-struct DTypeSize {
+struct HloType {
   std::string_view name;
   int64_t bytes;
 };
 
 // Types of less than a byte take a whole one, unless a layout packs them with E(n).
-constexpr auto kDTypes = std::to_array<DTypeSize>({
+constexpr auto kDTypes = std::to_array<HloType>({
     {"pred", 1},
     {"s1", 1},
     {"u1", 1},
@@ -138,7 +138,7 @@ std::string LayoutText(const XlaLayout& layout) {
 }  // namespace
 
 std::optional<int64_t> XlaDTypeBytes(std::string_view dtype) {
-  for (const DTypeSize& entry : kDTypes) {
+  for (const HloType& entry : kDTypes) {
     if (entry.name == dtype) return entry.bytes;
   }
   return std::nullopt;
