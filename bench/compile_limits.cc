@@ -200,7 +200,8 @@ Arguments Parse(int argc, char** argv) {
 
 void Run(const Arguments& arguments) {
   fmt::print(
-      "| mask | compile (fastest) | write | allowed | share of it | output + beyond | time beyond "
+      "| mask | compile (fastest) | write (fastest) | allowed | share of it | output + beyond | "
+      "time beyond "
       "write at S/4, S/2, S | one thread: of all (write) "
       "|\n|---|---:|---:|---:|---:|---:|---|---:|\n");
   const std::vector<LimitCase> cases = LimitCases();
