@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "splashmask/cli/mask_argument.h"
@@ -43,47 +45,48 @@ struct WhatIf {
 };
 
 AttentionShape ShapeOf(const ModelGeometry& model) {
-  const int64_t positions = model.layers * model.context * model.kv_heads;
+  const int64_t cache_of_layer = model.cache_bytes / model.layers;
   return {model.heads, model.kv_heads, model.head_dim, model.head_dim_v,
-          model.cache_bytes / positions};
+          cache_of_layer / (model.context * model.kv_heads)};
 }
 
-// The pairs that the last token sees, and the keys that it reads, over all heads: those that any of
-// the q heads of a kv head sees.
-Work DecodeWork(const AttentionShape& shape, const MultiHeadMask& mask, const Progress& progress) {
-  const Shape size = mask.shape();
-  const PairRectangle last{size.q_len - 1, size.q_len, 0, size.kv_len};
-  int64_t pairs = 0, keys = 0;
-  for (const int64_t count : CountPairs(mask, last, /*threads=*/0, progress)) pairs += count;
+// A mask for each kv head: the keys that any of its q heads sees.
+MultiHeadMask SeenByGroups(const AttentionShape& shape, const MultiHeadMask& mask) {
   const int64_t group = shape.heads / shape.kv_heads;
   std::vector<Mask> seen;
   for (int64_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
-    std::optional<Mask> any;
-    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-      const Mask& one = mask.masks()[static_cast<size_t>(head)];
-      if (!any) {
-        any = one;
-      } else if (&any->node() != &one.node()) {
-        any = *any | one;
-      }
+    const auto heads = std::span(mask.masks()).subspan(kv_head * group, group);
+    Mask any = heads[0];
+    for (size_t i = 1; i < heads.size(); ++i) {
+      const auto is_same = [&](const Mask& other) { return &other.node() == &heads[i].node(); };
+      if (std::none_of(heads.begin(), heads.begin() + i, is_same)) any = any | heads[i];
     }
-    seen.push_back(*any);
+    seen.push_back(any);
   }
-  for (const int64_t count : CountPairs(MultiHeadMask(seen), last, /*threads=*/0, progress)) {
-    keys += count;
-  }
-  return AttentionWork(shape, pairs, keys);
+  return MultiHeadMask(seen);
 }
 
+// Every token, each key and value read once.
 Work PrefillWork(const AttentionShape& shape, const MultiHeadMask& mask, const Progress& progress) {
-  int64_t pairs = 0;
-  for (const int64_t count : CountPairs(mask, {}, /*threads=*/0, progress)) {
-    if (__builtin_add_overflow(pairs, count, &pairs)) {
-      throw Error(ErrorCode::kTooLarge,
-                  "[plan] expected the heads' pairs within 64 bits, got more");
-    }
+  Work work = AttentionWork(shape, 0, mask.shape().kv_len) * shape.kv_heads;
+  for (const int64_t pairs : CountPairs(mask, {}, /*threads=*/0, progress)) {
+    work = work + AttentionWork(shape, pairs, 0);
   }
-  return AttentionWork(shape, pairs, shape.kv_heads * mask.shape().kv_len);
+  return work;
+}
+
+// The last token, and the keys and values that it sees.
+Work DecodeWork(const AttentionShape& shape, const MultiHeadMask& mask, const Progress& progress) {
+  const Shape size = mask.shape();
+  const PairRectangle last{size.q_len - 1, size.q_len, 0, size.kv_len};
+  Work work;
+  for (const int64_t pairs : CountPairs(mask, last, /*threads=*/0, progress)) {
+    work = work + AttentionWork(shape, pairs, 0);
+  }
+  for (const int64_t keys : CountPairs(SeenByGroups(shape, mask), last, 0, progress)) {
+    work = work + AttentionWork(shape, 0, keys);
+  }
+  return work;
 }
 
 // What a step of one token costs beside attention: the listing's totals less those of its attention
@@ -96,9 +99,10 @@ Work RestOfListing(const GgmlListing& listing, const ModelGeometry& model) {
     if (total.name == "fexp") all.fexp = total.amount;
     if (total.name == "read") all.read = total.amount;
   }
-  const Work attention = AttentionWork(ShapeOf(model), model.heads * model.q_len * model.kv_len,
-                                       model.kv_heads * model.kv_len) *
-                         model.layers;
+  const AttentionShape shape = ShapeOf(model);
+  const Work attention = (AttentionWork(shape, model.q_len, 0) * model.heads +
+                          AttentionWork(shape, 0, 1) * model.kv_heads) *
+                         model.kv_len * model.layers;
   return {(all.fmul - attention.fmul) / model.q_len, (all.fadd - attention.fadd) / model.q_len,
           (all.fexp - attention.fexp) / model.q_len, all.read - attention.read};
 }
