@@ -18,14 +18,12 @@ import random
 import re
 import tempfile
 
+from splashmask import _core
+
 COLUMNS = ["seed", "chip", "kernel", "residuals", "dtype", "heads", "kv_heads", "q_len", "kv_len",
            "head_dim", "head_dim_v", "block_q", "block_kv", "block_kv_compute", "q_layout", "k_layout",
            "v_layout", "mask", "segments", "soft_cap", "bytes", "in_vmem"]
-CHIPS = {"v4": "v4:2x2x1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2",
-         "tpu7x": "tpu7x:2x2x1"}
-# Any more is refused before the kernel is looked at: the VMEM of a core, in KiB.
-PHYSICAL_KIB = {"v4": 16 << 10, "v5e": 128 << 10, "v5p": 64 << 10, "v6e": 128 << 10,
-                "tpu7x": 64 << 10}
+CHIPS = {spec["name"]: spec for spec in _core.tpu_specs()}
 MASKS = ["causal", "full", "partial"]
 
 
@@ -122,7 +120,7 @@ def rows_of(c, folder, modules):
     jax, jnp, np, topologies, smj, sm = modules
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
     megacore = {"chip_config_name": "megacore"} if c["chip"] == "v4" else {}
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[c["chip"]],
+    topology = topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[c["chip"]]["topology"],
                                             **megacore)
     mesh = Mesh(np.array(topology.devices[:1]), ("x",))
     step, arguments = build(c, jax, jnp, smj, sm)
@@ -133,7 +131,7 @@ def rows_of(c, folder, modules):
             lowering_platforms=("tpu",))
         try:
             lowered.compile(compiler_options={
-                "xla_tpu_scoped_vmem_limit_kib": str(PHYSICAL_KIB[c["chip"]])})
+                "xla_tpu_scoped_vmem_limit_kib": str(CHIPS[c["chip"]]["vmem_bytes"] >> 10)})
         except Exception as error:  # The compiler's own, of several types.
             failure = str(error)
     for kernel, residuals, used, in_vmem in kernels_of(folder):
