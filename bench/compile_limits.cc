@@ -201,9 +201,8 @@ Arguments Parse(int argc, char** argv) {
 void Run(const Arguments& arguments) {
   fmt::print(
       "| mask | compile (fastest) | write (fastest) | allowed | share of it | output + beyond | "
-      "time beyond "
-      "write at S/4, S/2, S | one thread: of all (write) "
-      "|\n|---|---:|---:|---:|---:|---:|---|---:|\n");
+      "time beyond write at S/4, S/2, S | one thread: of all (write), processors busy |\n"
+      "|---|---:|---:|---:|---:|---:|---|---:|\n");
   const std::vector<LimitCase> cases = LimitCases();
   for (size_t i = 0; i < cases.size();) {
     const std::string& name = cases[i].name;
