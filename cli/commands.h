@@ -12,6 +12,7 @@ void AddCompile(CommandLine& line);
 void AddDiff(CommandLine& line);
 void AddExplain(CommandLine& line);
 void AddInspect(CommandLine& line);
+void AddPlan(CommandLine& line);
 void AddRun(CommandLine& line);
 void AddShow(CommandLine& line);
 void AddVerify(CommandLine& line);

@@ -43,6 +43,7 @@ ExitCode RunCommand(int argc, const char* const* argv) {
   AddDiff(line);
   AddExplain(line);
   AddInspect(line);
+  AddPlan(line);
   AddRun(line);
   AddShow(line);
   AddVerify(line);

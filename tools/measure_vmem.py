@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Asks the TPU compiler how much scoped VMEM splash attention kernels take.
+"""Asks the TPU compiler how much scoped VMEM splash attention kernels take, and what it refuses.
 
-Draws random configurations of JAX's kernel, compiles each ahead of time for a chip that is only
-described (libtpu needs no TPU), and appends a row for every kernel to a CSV file:
+Draws random calls of JAX's kernel, compiles each ahead of time for a chip that is only described
+(libtpu needs no TPU), and appends a row for every kernel to a CSV file:
 
-    tools/measure_vmem.py --seed 1 --count 100 --output tests/planner/data/vmem.csv
+    tools/measure_vmem.py --seed 1 --count 100 --output vmem.csv
 
-`bytes` is what the compiler gave the kernel, or, where it refused, what it asked for.
+`fits` is 1 where the kernel compiled under `limit_kib`. `bytes` is what the compiler gave it, or, where
+it refused, what it had asked for by then. `in_vmem` are the operands, and after `=` the results, that
+XLA kept in VMEM as a whole. A call that needs more HBM than the chip has gives no row.
 """
 
 import argparse
 import csv
 import glob
+import math
 import os
 import random
 import re
@@ -22,40 +25,70 @@ from splashmask import _core
 
 COLUMNS = ["seed", "chip", "kernel", "residuals", "dtype", "heads", "kv_heads", "q_len", "kv_len",
            "head_dim", "head_dim_v", "block_q", "block_kv", "block_kv_compute", "q_layout", "k_layout",
-           "v_layout", "mask", "segments", "soft_cap", "bytes", "in_vmem"]
+           "v_layout", "mask", "segments", "soft_cap", "limit_kib", "fits", "bytes", "in_vmem"]
 CHIPS = {spec["name"]: spec for spec in _core.tpu_specs()}
-MASKS = ["causal", "full", "partial"]
+KERNELS = {"fwd": ["fwd"], "bwd": ["fwd", "dq", "dkv"], "fused": ["fwd", "fused"]}
+SUFFIXES = {"fwd": "", "dq": "_dq", "dkv": "_dkv", "fused": "_dkv"}
+BLOCKS = [128, 256, 512, 1024, 2048, 4096]
+MOST_KIB = 96 << 10
 
 
 def draw(seed):
-    """A configuration that the kernel takes."""
+    """A call that the kernel takes; three in five limits lie within a factor of 1.74 of a guess of
+    what it needs."""
     random.seed(seed)
     pick = random.choice
-    blocks = [128, 256, 512, 1024, 2048, 4096]
-    weights = [2, 4, 6, 6, 4, 2]
-
-    def block():
-        return random.choices(blocks, weights)[0]
-
-    def computed(kv):
-        return pick([b for b in blocks if b <= kv])
-
-    c = {"seed": seed, "chip": pick(list(CHIPS)), "dtype": pick(["bfloat16", "bfloat16", "float32"]),
-         "heads": pick([1, 2, 4, 8]), "mask": pick(MASKS), "segments": int(random.random() < 0.25),
-         "soft_cap": int(random.random() < 0.15), "passes": pick(["fwd", "bwd", "fused"])}
-    c["kv_heads"] = pick([h for h in (1, 2, 4, 8) if c["heads"] % h == 0])
-    c["head_dim"] = pick([64, 96, 128, 128, 192, 256])
+    c = {"seed": seed, "chip": pick(list(CHIPS)),
+         "dtype": random.choices(["bfloat16", "float32"], [5, 1])[0],
+         "heads": pick([8, 16, 32, 32, 64]), "mask": pick(["causal", "causal", "full", "partial"]),
+         "segments": int(random.random() < 0.25), "soft_cap": int(random.random() < 0.15),
+         "passes": pick(list(KERNELS))}
+    c["kv_heads"] = pick([h for h in (1, 4, 8, 8, 16, 32, 64) if c["heads"] % h == 0])
+    c["head_dim"] = pick([64, 96, 128, 128, 128, 192, 256])
     c["head_dim_v"] = c["head_dim"] if random.random() < 0.8 else pick([64, 128, 256])
-    for name in ("block_q", "block_kv", "block_q_dkv", "block_kv_dkv", "block_q_dq", "block_kv_dq"):
-        c[name] = block()
-    c["block_kv_compute"] = computed(c["block_kv"])
-    c["block_kv_dkv_compute"] = computed(c["block_kv_dkv"])
+    for suffix in ("", "_dkv", "_dq"):
+        while True:
+            q, kv = random.choices(BLOCKS, [2, 4, 6, 6, 4, 1], k=2)
+            if q * kv <= 1 << 20 or random.random() < 0.12:  # Large ones take minutes to compile.
+                break
+        c["block_q" + suffix], c["block_kv" + suffix] = q, kv
+    for suffix in ("", "_dkv"):
+        kv = c["block_kv" + suffix]
+        c[f"block_kv{suffix}_compute"] = pick([b for b in BLOCKS if b <= kv])
     for name in ("q_layout", "k_layout", "v_layout"):
         c[name] = int(random.random() < 0.8)  # 1: head dim minor.
-    longest = max(c[name] for name in c if name.startswith("block_") and isinstance(c[name], int))
-    c["q_len"] = longest * pick([1, 2, 2, 4])
-    c["kv_len"] = c["q_len"] if c["mask"] == "causal" else longest * pick([1, 2, 2, 4])
+    longest = max(8192, *(c[name] for name in c if name.startswith("block_")))
+    c["q_len"] = longest * pick([1, 2, 4])
+    c["kv_len"] = c["q_len"] if c["mask"] == "causal" else longest * pick([1, 2, 4])
+    spec = CHIPS[c["chip"]]
+    most = min(MOST_KIB, spec["vmem_bytes"] >> 10)
+    if random.random() < 0.6:
+        guess = max(guessed_bytes(c, kernel) for kernel in KERNELS[c["passes"]])
+        c["limit_kib"] = int(min(max(guess * 2 ** random.uniform(-0.8, 0.8) / 1024, 512), most))
+    else:
+        c["limit_kib"] = pick([spec["scoped_vmem_bytes"] >> 10, most, random.randint(1024, most)])
     return c
+
+
+def guessed_bytes(c, kernel):
+    """Windows and logits of a kernel, roughly: it only says where limits are interesting."""
+    q, kv, compute = blocks_of(c, kernel)
+    width = 2 if c["dtype"] == "bfloat16" else 4
+    d, d_v = (math.ceil(c[name] / 128) * 128 for name in ("head_dim", "head_dim_v"))
+    guess = 2 * width * (q + kv) * (d + d_v) + 1.3 * 4 * q * compute
+    if c["mask"] == "partial":
+        guess += 8 * q * kv
+    if kernel == "fwd":
+        return guess + 1024 * q + 4 * q * d_v
+    if kernel == "dq":
+        return guess + (2 * width + 4) * q * d
+    return guess + (2 * width + 4) * kv * (d + d_v) + (kernel == "fused") * 2 * width * q * d
+
+
+def blocks_of(c, kernel):
+    suffix = SUFFIXES[kernel]
+    q, kv = c["block_q" + suffix], c["block_kv" + suffix]
+    return q, kv, kv if kernel == "dq" else c[f"block_kv{suffix}_compute"]
 
 
 def build(c, jax, jnp, smj, sm):
@@ -64,14 +97,12 @@ def build(c, jax, jnp, smj, sm):
     head = {"causal": lambda: sm.CausalMask(shape), "full": lambda: sm.FullMask(shape),
             "partial": lambda: sm.parse("local(700, 300) & stride(3)", shape)}[c["mask"]]()
     layout = {1: smj.QKVLayout.HEAD_DIM_MINOR, 0: smj.QKVLayout.SEQ_MINOR}
-    sizes = {name: c[name] for name in ("block_q", "block_kv", "block_kv_compute")}
-    if c["passes"] != "fwd":
-        sizes |= {name: c[name] for name in ("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute")}
-    if c["passes"] == "bwd":
-        sizes |= {name: c[name] for name in ("block_q_dq", "block_kv_dq")}
-    block_sizes = smj.BlockSizes(use_fused_bwd_kernel=c["passes"] == "fused", **sizes,
-                                 **{name: layout[c[name]] for name in ("q_layout", "k_layout",
-                                                                       "v_layout")})
+    names = {"fwd": ["block_q", "block_kv", "block_kv_compute"]}
+    names["fused"] = names["fwd"] + ["block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"]
+    names["bwd"] = names["fused"] + ["block_q_dq", "block_kv_dq"]
+    block_sizes = smj.BlockSizes(
+        use_fused_bwd_kernel=c["passes"] == "fused", **{name: c[name] for name in names[c["passes"]]},
+        **{name: layout[c[name]] for name in ("q_layout", "k_layout", "v_layout")})
     make = smj.make_splash_mqa if c["kv_heads"] == 1 else smj.make_splash_mha
     kernel = make(sm.MultiHeadMask([head] * c["heads"]), block_sizes=block_sizes, head_shards=1,
                   q_seq_shards=1, attn_logits_soft_cap=30.0 if c["soft_cap"] else None)
@@ -92,7 +123,9 @@ def build(c, jax, jnp, smj, sm):
 
 KERNEL = re.compile(r"%splash_m[hq]a_(fwd|dq|dkv)(_segmented)?(_residuals|_no_residuals)")
 USED = re.compile(r'"used_scoped_memory_configs":\[\{"memory_space":"1","offset":"0","size":"(\d+)"')
-DEFINED = re.compile(r"(%[\w.\-]+) = (\w+\[[\d,]*\])\{([^}]*)\}")
+DEFINED = re.compile(r"^ +(?:ROOT )?(%[\w.\-]+) = (\w+\[[\d,]*\])\{([^}]*)\}", re.M)
+REFUSED = re.compile(r"Scoped allocation with size ([\d.]+[KMG]?)|Used ([\d.]+[KMG]?) of [\d.]+[KMG]? vmem")
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def kernels_of(folder):
@@ -100,10 +133,9 @@ def kernels_of(folder):
     for path in glob.glob(os.path.join(folder, "*hlo-static-bundle-profile.txt")):
         with open(path) as file:
             entries = file.read().split("HLO: ")[1:]
-        in_vmem = {}
-        for entry in entries:
-            if (defined := DEFINED.match(entry)) and "S(1)" in defined[3]:
-                in_vmem[defined[1]] = defined[2]
+        with open(path.split("-TLP-")[0] + "-TLP-hlo.txt") as file:
+            in_vmem = {name: shape for name, shape, layout in DEFINED.findall(file.read())
+                       if "S(1)" in layout}
         for entry in entries:
             name, used = KERNEL.match(entry), USED.search(entry)
             if not (name and used and "tpu_custom_call" in entry):
@@ -112,11 +144,17 @@ def kernels_of(folder):
             shapes = [in_vmem[o] for o in re.findall(r"%[\w.\-]+", operands) if o in in_vmem]
             shapes += ["=" + shape for shape, layout in
                        re.findall(r"(\w+\[[\d,]*\])\{([^}]*)\}", results) if "S(1)" in layout]
-            yield name[1], int(name[3] == "_residuals"), int(used[1]), shapes
+            yield name, int(used[1]), shapes
+
+
+def bytes_refused(message):
+    size = next(filter(None, REFUSED.search(message).groups()))
+    number, unit = re.fullmatch(r"([\d.]+)([KMG]?)", size).groups()
+    return round(float(number) * UNITS[unit])
 
 
 def rows_of(c, folder, modules):
-    """Compiles a configuration; its rows."""
+    """Compiles a call; its rows."""
     jax, jnp, np, topologies, smj, sm = modules
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
     megacore = {"chip_config_name": "megacore"} if c["chip"] == "v4" else {}
@@ -125,39 +163,34 @@ def rows_of(c, folder, modules):
     mesh = Mesh(np.array(topology.devices[:1]), ("x",))
     step, arguments = build(c, jax, jnp, smj, sm)
     whole = NamedSharding(mesh, PartitionSpec())
-    failure = None
+    refusal = None
     with jax.set_mesh(mesh):
         lowered = jax.jit(step, in_shardings=(whole,) * len(arguments)).trace(*arguments).lower(
             lowering_platforms=("tpu",))
         try:
-            lowered.compile(compiler_options={
-                "xla_tpu_scoped_vmem_limit_kib": str(CHIPS[c["chip"]]["vmem_bytes"] >> 10)})
-        except Exception as error:  # The compiler's own, of several types.
-            failure = str(error)
-    for kernel, residuals, used, in_vmem in kernels_of(folder):
-        yield row_for(c, kernel, residuals, used, " ".join(in_vmem))
-    if failure:
-        name = KERNEL.search(failure)
-        size = re.search(r"Scoped allocation with size ([\d.]+[KMG]?)", failure)
-        yield row_for(c, name[1] if name else "?", int(bool(name) and name[3] == "_residuals"),
-                      size[1] if size else failure.splitlines()[0][:200], "refused")
+            lowered.compile(compiler_options={"xla_tpu_scoped_vmem_limit_kib": str(c["limit_kib"])})
+        except jax.errors.JaxRuntimeError as error:
+            refusal = str(error)
+    for name, used, in_vmem in kernels_of(folder):
+        yield row_for(c, name) | {"fits": 1, "bytes": used, "in_vmem": " ".join(in_vmem)}
+    if refusal and "HbmOom" not in refusal:
+        name = KERNEL.search(refusal)
+        if name or c["passes"] == "fwd":  # Else which of the kernels it refuses is not said.
+            yield row_for(c, name) | {"fits": 0, "bytes": bytes_refused(refusal)}
 
 
-def row_for(c, kernel, residuals, used, in_vmem):
-    sizes = {"fwd": ("block_q", "block_kv", "block_kv_compute"),
-             "dq": ("block_q_dq", "block_kv_dq", "block_kv_dq"),
-             "dkv": ("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute")}.get(kernel)
-    row = {name: c[name] for name in COLUMNS if name in c}
-    if sizes:
-        row |= dict(zip(("block_q", "block_kv", "block_kv_compute"), (c[name] for name in sizes)))
+def row_for(c, name):
+    kernel, residuals = (name[1], name[3] == "_residuals") if name else ("fwd", False)
     if kernel == "dkv" and c["passes"] == "fused":
         kernel = "fused"
-    return row | {"kernel": kernel, "residuals": residuals, "bytes": used, "in_vmem": in_vmem}
+    blocks = dict(zip(("block_q", "block_kv", "block_kv_compute"), blocks_of(c, kernel)))
+    row = {column: c[column] for column in COLUMNS if column in c} | blocks
+    return row | {"kernel": kernel, "residuals": int(residuals)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, required=True, help="of the first configuration")
+    parser.add_argument("--seed", type=int, required=True, help="of the first call")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--output", required=True)
     options = parser.parse_args()

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 #include "splashmask/masks/error.h"
 
@@ -134,6 +135,23 @@ KernelBlocks BlocksOf(const BlockSizes& sizes, TpuKernel kernel) {
   return {};
 }
 
+BlockSizes WithBlocks(BlockSizes sizes, TpuKernel kernel, const KernelBlocks& blocks) {
+  switch (PassOf(kernel)) {
+    case Pass::kFwd:
+      std::tie(sizes.block_q, sizes.block_kv, sizes.block_kv_compute) =
+          std::tie(blocks.q, blocks.kv, blocks.kv_compute);
+      break;
+    case Pass::kDq:
+      std::tie(sizes.block_q_dq, sizes.block_kv_dq) = std::tie(blocks.q, blocks.kv);
+      break;
+    case Pass::kDkv:
+      std::tie(sizes.block_q_dkv, sizes.block_kv_dkv, sizes.block_kv_dkv_compute) =
+          std::tie(blocks.q, blocks.kv, blocks.kv_compute);
+      break;
+  }
+  return sizes;
+}
+
 std::vector<TpuKernel> KernelsOf(const BlockSizes& sizes) {
   std::vector<TpuKernel> kernels;
   if (sizes.has_fwd()) {
@@ -177,10 +195,13 @@ void CheckAttentionConfig(const AttentionConfig& config) {
   }
 }
 
-PassTables TablesOf(const MaskInfo& info) {
-  const auto operand = [](const std::optional<Table>& table) -> std::optional<TableOperand> {
+PassTables TablesOf(const MaskInfo& info, const PlanOptions& options) {
+  const auto operand = [&](const std::optional<Table>& table) -> std::optional<TableOperand> {
     if (!table) return std::nullopt;
-    return TableOperand{table->dtype(), table->shape()};
+    const auto& shape = table->shape();
+    return TableOperand{
+        table->dtype(),
+        {shape[0] / options.head_shards, shape[1] / options.q_seq_shards, shape[2]}};
   };
   return {operand(info.data_next), operand(info.block_mask), operand(info.mask_next),
           info.partial_mask_blocks ? info.partial_mask_blocks->count() : 0,

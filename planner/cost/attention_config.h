@@ -62,6 +62,8 @@ struct KernelBlocks {
   friend bool operator==(const KernelBlocks&, const KernelBlocks&) = default;
 };
 KernelBlocks BlocksOf(const BlockSizes& sizes, TpuKernel kernel);
+/// The same sizes with other blocks for one kernel.
+BlockSizes WithBlocks(BlockSizes sizes, TpuKernel kernel, const KernelBlocks& blocks);
 
 /// The kernels that calls with these sizes may run: with sizes of a backward pass both forward
 /// kernels, as evaluation has no residuals.
@@ -107,6 +109,7 @@ struct PassTables {
 
   friend bool operator==(const PassTables&, const PassTables&) = default;
 };
-PassTables TablesOf(const MaskInfo& info);
+/// Of one device: the tables of a plan of several shards are cut along heads and q.
+PassTables TablesOf(const MaskInfo& info, const PlanOptions& options);
 
 }  // namespace splashmask

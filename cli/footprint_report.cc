@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/cli/footprint_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "splashmask/cli/numbers.h"
+
+namespace json = boost::json;
+
+namespace splashmask::cli {
+
+namespace {
+
+std::string MiB(int64_t bytes) {
+  return fmt::format("{:.2f}", static_cast<double>(bytes) / (1 << 20));
+}
+
+std::string KiB(int64_t bytes) {
+  return fmt::format("{:.1f}", static_cast<double>(bytes) / (1 << 10));
+}
+
+std::string BlocksText(const KernelBlocks& blocks) {
+  return fmt::format("{}x{}/{}", blocks.q, blocks.kv, blocks.kv_compute);
+}
+
+// The options that ask for these blocks.
+std::string BlocksAsOptions(TpuKernel kernel, const KernelBlocks& blocks) {
+  switch (PassOf(kernel)) {
+    case Pass::kFwd:
+      return fmt::format("--block-q {} --block-kv {} --block-kv-compute {}", blocks.q, blocks.kv,
+                         blocks.kv_compute);
+    case Pass::kDq:
+      return fmt::format("--block-q-dq {} --block-kv-dq {}", blocks.q, blocks.kv);
+    case Pass::kDkv:
+      return fmt::format("--block-q-dkv {} --block-kv-dkv {} --block-kv-dkv-compute {}", blocks.q,
+                         blocks.kv, blocks.kv_compute);
+  }
+  return "";
+}
+
+// In lines of 80 characters.
+std::string_view ShortName(Fit fit) { return fit == Fit::kTooClose ? "too close" : FitName(fit); }
+
+std::string VmemLine(const KernelFootprint& kernel) {
+  const VmemUse& vmem = kernel.vmem;
+  return fmt::format("{:<14}{:<15}{:>7}{:>7}{:>7}  {:>13}  {}{}\n", TpuKernelName(kernel.kernel),
+                     BlocksText(kernel.blocks), MiB(vmem.window_bytes),
+                     MiB(vmem.temporaries.expected), MiB(vmem.total.expected),
+                     MiB(vmem.total.least) + ".." + MiB(vmem.total.most), ShortName(vmem.fit),
+                     vmem.extrapolated.empty() ? "" : " *");
+}
+
+std::string SmemLine(const KernelFootprint& kernel) {
+  std::string tables;
+  for (const SmemTable& table : kernel.smem.tables) {
+    tables += fmt::format("{}{} {}", tables.empty() ? "" : ", ", table.name, KiB(table.bytes));
+  }
+  return fmt::format("{:<14}{:>9}  {:<14}{}\n", TpuKernelName(kernel.kernel),
+                     KiB(kernel.smem.bytes), ShortName(kernel.smem.fit), tables);
+}
+
+std::string MisfitText(const Misfit& misfit) {
+  std::string text = fmt::format("{} of {} is the first that does not fit, by {}\n", misfit.memory,
+                                 TpuKernelName(misfit.kernel), Bytes(misfit.bytes_over));
+  if (misfit.nearest) {
+    text += "nearest blocks that fit: " + BlocksAsOptions(misfit.kernel, *misfit.nearest) + "\n";
+  }
+  if (misfit.least_limit_kib) {
+    text +=
+        fmt::format("or with these blocks: --scoped-vmem-limit-kib {}\n", *misfit.least_limit_kib);
+  }
+  return text;
+}
+
+json::value FitJson(Fit fit) {
+  return fit == Fit::kTooClose ? json::value(nullptr) : json::value(fit == Fit::kFits);
+}
+
+json::object BlocksJson(const KernelBlocks& blocks) {
+  return {{"q", blocks.q}, {"kv", blocks.kv}, {"kv_compute", blocks.kv_compute}};
+}
+
+json::object VmemJson(const VmemUse& vmem) {
+  json::array windows;
+  for (const KernelWindow& window : vmem.windows) {
+    windows.push_back(json::object{{"name", window.name},
+                                   {"rows", window.rows},
+                                   {"columns", window.columns},
+                                   {"buffers", window.buffers},
+                                   {"bytes", window.bytes()}});
+  }
+  return {{"windows", std::move(windows)},
+          {"window_bytes", vmem.window_bytes},
+          {"temporary_bytes", vmem.temporaries.expected},
+          {"bytes", vmem.total.expected},
+          {"least", vmem.total.least},
+          {"most", vmem.total.most},
+          {"limit", vmem.limit},
+          {"fits", FitJson(vmem.fit)},
+          {"extrapolated",
+           vmem.extrapolated.empty() ? json::value(nullptr) : json::value(vmem.extrapolated)}};
+}
+
+json::object SmemJson(const SmemUse& smem) {
+  json::array tables;
+  for (const SmemTable& table : smem.tables) {
+    tables.push_back(json::object{{"name", table.name}, {"bytes", table.bytes}});
+  }
+  return {{"tables", std::move(tables)},
+          {"bytes", smem.bytes},
+          {"limit", smem.limit},
+          {"fits", FitJson(smem.fit)}};
+}
+
+json::value MisfitJson(const std::optional<Misfit>& misfit) {
+  if (!misfit) return nullptr;
+  json::object result{{"kernel", TpuKernelName(misfit->kernel)},
+                      {"memory", misfit->memory},
+                      {"bytes_over", misfit->bytes_over},
+                      {"nearest", nullptr},
+                      {"least_limit_kib", nullptr}};
+  if (misfit->nearest) result["nearest"] = BlocksJson(*misfit->nearest);
+  if (misfit->least_limit_kib) result["least_limit_kib"] = *misfit->least_limit_kib;
+  return result;
+}
+
+}  // namespace
+
+Fit FootprintAnswer::fit() const {
+  Fit worst = Fit::kFits;
+  for (const KernelFootprint& kernel : kernels) worst = std::max(worst, kernel.fit());
+  return worst;
+}
+
+std::string FootprintText(const FootprintAnswer& answer, const TpuSpec& spec) {
+  std::string text = fmt::format(
+      "VMEM in MiB, limit {} of {}\n"
+      "kernel        blocks         windows spills    all    99 % in\n",
+      MiB(answer.kernels.front().vmem.limit), MiB(spec.vmem_bytes));
+  for (const KernelFootprint& kernel : answer.kernels) text += VmemLine(kernel);
+  std::vector<std::string> reasons;
+  for (const KernelFootprint& kernel : answer.kernels) {
+    const std::string& reason = kernel.vmem.extrapolated;
+    if (reason.empty() || std::count(reasons.begin(), reasons.end(), reason) > 0) continue;
+    text += "* extrapolated: " + reason + "\n";
+    reasons.push_back(reason);
+  }
+  text += fmt::format("\nSMEM in KiB, limit {}\n", KiB(spec.smem_bytes));
+  for (const KernelFootprint& kernel : answer.kernels) text += SmemLine(kernel);
+  text += fmt::format("\n{}\n", FitName(answer.fit()));
+  if (answer.misfit) text += MisfitText(*answer.misfit);
+  return text;
+}
+
+json::object FootprintJson(const FootprintAnswer& answer) {
+  json::array kernels;
+  for (const KernelFootprint& kernel : answer.kernels) {
+    kernels.push_back(json::object{{"kernel", TpuKernelName(kernel.kernel)},
+                                   {"blocks", BlocksJson(kernel.blocks)},
+                                   {"vmem", VmemJson(kernel.vmem)},
+                                   {"smem", SmemJson(kernel.smem)}});
+  }
+  return {{"fits", FitJson(answer.fit())},
+          {"kernels", std::move(kernels)},
+          {"misfit", MisfitJson(answer.misfit)}};
+}
+
+}  // namespace splashmask::cli

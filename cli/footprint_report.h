@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Whether kernels fit a chip's memories, as text and as JSON.
+
+#include <boost/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "splashmask/planner/cost/footprint.h"
+
+namespace splashmask::cli {
+
+/// A kernel that does not fit, and the way out.
+struct Misfit {
+  TpuKernel kernel = TpuKernel::kFwd;
+  std::string memory;  ///< "VMEM" or "SMEM".
+  int64_t bytes_over = 0;
+  std::optional<KernelBlocks> nearest;          ///< Blocks that fit.
+  std::optional<int64_t> least_limit_kib = {};  ///< A limit that would do, where the chip has it.
+};
+
+struct FootprintAnswer {
+  std::vector<KernelFootprint> kernels;
+  std::optional<Misfit> misfit;  ///< The first.
+
+  Fit fit() const;
+};
+
+/// Several lines, at most 80 characters each.
+std::string FootprintText(const FootprintAnswer& answer, const TpuSpec& spec);
+
+/// {fits, kernels, misfit}; docs/cli.md lists the keys.
+boost::json::object FootprintJson(const FootprintAnswer& answer);
+
+}  // namespace splashmask::cli

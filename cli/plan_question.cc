@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/cli/plan_question.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "splashmask/masks/error.h"
+#include "splashmask/planner/compile/compile.h"
+
+namespace splashmask::cli {
+
+namespace {
+
+const std::vector<std::string> kLayouts = {"head_dim_minor", "seq_minor"};
+
+QkvLayout LayoutOf(const std::string& name) {
+  return name == kLayouts[0] ? QkvLayout::kHeadDimMinor : QkvLayout::kSeqMinor;
+}
+
+[[noreturn]] void Fail(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, "[arguments] " + message);
+}
+
+std::string KnownChips() {
+  std::vector<std::string_view> names;
+  for (const TpuSpec& spec : AllTpuSpecs()) names.push_back(spec.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+CompileOptions OptionsOf(const PlanArguments& a) {
+  CompileOptions options;
+  options.plan.head_shards = a.head_shards;
+  options.plan.q_seq_shards = a.q_seq_shards;
+  options.plan.use_fused_bwd_kernel = a.fused_bwd;
+  options.plan.simplify = a.simplify;
+  const auto is_wanted = [&](const char* pass) {
+    return a.passes.empty() || std::count(a.passes.begin(), a.passes.end(), pass) > 0;
+  };
+  const BlockShape block{a.block_q.value_or(512), a.block_kv.value_or(512)};
+  if (is_wanted("fwd")) options.fwd = block;
+  if (is_wanted("dq") && !a.fused_bwd) {
+    options.dq = {a.block_q_dq.value_or(block.q), a.block_kv_dq.value_or(block.kv)};
+  }
+  if (is_wanted("dkv")) {
+    options.dkv = {a.block_q_dkv.value_or(block.q), a.block_kv_dkv.value_or(block.kv)};
+  }
+  return options;
+}
+
+Plan PlanOf(const PlanArguments& a, const Progress& progress) {
+  if (!IsMaskText(a.mask)) {
+    if (a.lengths.is_given() || a.block_q || a.block_kv || a.block_q_dq || a.block_kv_dq ||
+        a.block_q_dkv || a.block_kv_dkv || !a.passes.empty() || a.fused_bwd || a.simplify ||
+        a.head_shards != 1 || a.q_seq_shards != 1) {
+      Fail(
+          "expected no lengths, block sizes, passes or shards beside a plan file, which has its "
+          "own; --block-kv-compute and --block-kv-dkv-compute are asked for");
+    }
+    return *ReadPlanArgument(a.mask, progress).plan;
+  }
+  if (a.fused_bwd && (a.block_q_dq || a.block_kv_dq)) {
+    Fail("expected no --block-q-dq and --block-kv-dq with --fused-bwd");
+  }
+  CompileOptions options = OptionsOf(a);
+  options.progress = progress;
+  return Compile(ParseTextArgument(a.mask, a.lengths).mask, options);
+}
+
+BlockSizes BlockSizesOf(const PlanArguments& a, const Plan& plan) {
+  BlockSizes sizes;
+  if (plan.fwd) {
+    sizes.block_q = plan.fwd->block.q;
+    sizes.block_kv = plan.fwd->block.kv;
+    sizes.block_kv_compute = a.block_kv_compute.value_or(sizes.block_kv);
+  }
+  if (plan.dq) {
+    sizes.block_q_dq = plan.dq->block.q;
+    sizes.block_kv_dq = plan.dq->block.kv;
+  }
+  if (plan.dkv) {
+    sizes.block_q_dkv = plan.dkv->block.q;
+    sizes.block_kv_dkv = plan.dkv->block.kv;
+    sizes.block_kv_dkv_compute = a.block_kv_dkv_compute.value_or(sizes.block_kv_dkv);
+  }
+  sizes.use_fused_bwd_kernel = plan.options.use_fused_bwd_kernel;
+  sizes.q_layout = LayoutOf(a.q_layout);
+  sizes.k_layout = LayoutOf(a.k_layout);
+  sizes.v_layout = LayoutOf(a.v_layout);
+  return sizes;
+}
+
+// Shards cut heads of q and of kv alike; one kv head serves all.
+int64_t KvHeadsOfDevice(int64_t kv_heads, int64_t head_shards) {
+  if (kv_heads == 1) return 1;
+  if (kv_heads % head_shards != 0) {
+    Fail(fmt::format("expected head_shards ({}) to divide --kv-heads ({})", head_shards, kv_heads));
+  }
+  return kv_heads / head_shards;
+}
+
+}  // namespace
+
+void AddPlanArguments(CommandSyntax& syntax, PlanArguments& a) {
+  syntax.Positional("MASK", a.mask, "A plan file, or the text form of a mask to compile");
+  AddMaskLengths(syntax, a.lengths);
+  syntax.Integer("--block-q", a.block_q, "q positions of a block (default: 512)");
+  syntax.Integer("--block-kv", a.block_kv, "kv positions of a block (default: 512)");
+  syntax.Integer("--block-kv-compute", a.block_kv_compute,
+                 "kv positions of a compute step (default: --block-kv)");
+  syntax.Integer("--block-q-dq", a.block_q_dq, "The same for the dq pass (default: --block-q)");
+  syntax.Integer("--block-kv-dq", a.block_kv_dq, "... (default: --block-kv)");
+  syntax.Integer("--block-q-dkv", a.block_q_dkv, "The same for the dkv pass (default: --block-q)");
+  syntax.Integer("--block-kv-dkv", a.block_kv_dkv, "... (default: --block-kv)");
+  syntax.Integer("--block-kv-dkv-compute", a.block_kv_dkv_compute, "... (default: --block-kv-dkv)");
+  syntax.Choices("--passes", "LIST", a.passes, {"fwd", "dq", "dkv"},
+                 "Passes to plan, of fwd,dq,dkv (default: all)");
+  syntax.Integer("--head-shards", a.head_shards, "Shards of the heads (default: 1)");
+  syntax.Integer("--q-seq-shards", a.q_seq_shards, "Shards of the q positions (default: 1)");
+  syntax.Flag("--fused-bwd", a.fused_bwd, "The fused backward kernel: no dq pass");
+  syntax.Flag("--simplify", a.simplify, "Compile the masks in normal form");
+
+  syntax.Text("--chip", "CHIP", a.chip, fmt::format("One of {}", KnownChips()));
+  syntax.Integer("--head-dim", a.head_dim, "Of q and k (default: 128)");
+  syntax.Integer("--head-dim-v", a.head_dim_v, "Of v and the output (default: --head-dim)");
+  syntax.Integer("--kv-heads", a.kv_heads, "Heads of k and v (default: as many as of q)");
+  syntax.Integer("--batch", a.batch, "Sequences of a call (default: 1)");
+  syntax.Choice("--dtype", "DTYPE", a.dtype, {"bfloat16", "float32"},
+                "Of q, k and v: bfloat16 or float32 (default: bfloat16)");
+  syntax.Choice("--q-layout", "LAYOUT", a.q_layout, kLayouts,
+                "head_dim_minor or seq_minor (default: head_dim_minor)");
+  syntax.Choice("--k-layout", "LAYOUT", a.k_layout, kLayouts, "Likewise");
+  syntax.Choice("--v-layout", "LAYOUT", a.v_layout, kLayouts, "Likewise");
+  syntax.Flag("--segments", a.segments, "Calls have segment ids");
+  syntax.Flag("--soft-cap", a.soft_cap, "Calls have attn_logits_soft_cap");
+  syntax.Flag("--sinks", a.sinks, "Calls have sinks");
+  syntax.Integer("--scoped-vmem-limit-kib", a.scoped_vmem_limit_kib,
+                 "xla_tpu_scoped_vmem_limit_kib (default: the chip's)");
+}
+
+PlanQuestion AskedQuestion(const PlanArguments& a, const Progress& progress) {
+  if (!a.chip) Fail("expected --chip, one of " + KnownChips());
+  const TpuSpec& spec = FindTpuSpec(*a.chip);
+  const int64_t default_kib = spec.scoped_vmem_bytes >> 10, most_kib = spec.vmem_bytes >> 10;
+  const int64_t limit_kib = a.scoped_vmem_limit_kib.value_or(default_kib);
+  if (limit_kib > most_kib) {
+    Fail(fmt::format("expected --scoped-vmem-limit-kib of at most {}, all that a {} has, got {}",
+                     most_kib, spec.name, limit_kib));
+  }
+  PlanQuestion question{PlanOf(a, progress), &spec, {}, limit_kib << 10};
+  const PlanOptions& options = question.plan.options;
+  const Shape shape = question.plan.mask.shape();
+  const int64_t heads = question.plan.mask.num_heads();
+  AttentionConfig& config = question.config;
+  config.batch = a.batch;
+  config.heads = heads / options.head_shards;
+  config.kv_heads = KvHeadsOfDevice(a.kv_heads.value_or(heads), options.head_shards);
+  config.q_len = shape.q_len / options.q_seq_shards;
+  config.kv_len = shape.kv_len;
+  config.head_dim = a.head_dim;
+  config.head_dim_v = a.head_dim_v.value_or(a.head_dim);
+  config.dtype = OperandDTypeFromName(a.dtype);
+  config.segments = a.segments;
+  config.soft_cap = a.soft_cap;
+  config.sinks = a.sinks;
+  config.block_sizes = BlockSizesOf(a, question.plan);
+  CheckAttentionConfig(config);
+  return question;
+}
+
+PassTables TablesWithBlocks(const PlanQuestion& question, TpuKernel kernel,
+                            const KernelBlocks& blocks) {
+  const Pass pass = PassOf(kernel);
+  const BlockShape block{blocks.q, blocks.kv};
+  const std::optional<CompiledPass>& own = question.plan.pass(pass);
+  if (own && own->block == block) return TablesOf(own->info, question.plan.options);
+  CompileOptions options;
+  options.plan = question.plan.options;
+  (pass == Pass::kFwd ? options.fwd : pass == Pass::kDq ? options.dq : options.dkv) = block;
+  const Plan plan = Compile(question.plan.mask, options);
+  return TablesOf(plan.pass(pass)->info, options.plan);
+}
+
+}  // namespace splashmask::cli

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What `splashmask plan` is asked about: a plan, a chip, and how attention is called.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "splashmask/cli/command_line.h"
+#include "splashmask/cli/mask_argument.h"
+#include "splashmask/planner/cost/attention_config.h"
+#include "splashmask/planner/cost/tpu_spec.h"
+#include "splashmask/planner/plan.h"
+#include "splashmask/planner/progress.h"
+
+namespace splashmask::cli {
+
+struct PlanArguments {
+  std::string mask;  // A plan file or a text.
+  MaskLengths lengths;
+  std::optional<int64_t> block_q, block_kv, block_q_dq, block_kv_dq, block_q_dkv, block_kv_dkv;
+  std::optional<int64_t> block_kv_compute, block_kv_dkv_compute;
+  std::vector<std::string> passes;
+  int64_t head_shards = 1, q_seq_shards = 1;
+  bool fused_bwd = false, simplify = false;
+
+  std::optional<std::string> chip;
+  std::optional<int64_t> kv_heads, head_dim_v;
+  int64_t head_dim = 128, batch = 1;
+  std::string dtype = "bfloat16";
+  std::string q_layout = "head_dim_minor", k_layout = "head_dim_minor";
+  std::string v_layout = "head_dim_minor";
+  bool segments = false, soft_cap = false, sinks = false;
+  std::optional<int64_t> scoped_vmem_limit_kib;
+};
+
+void AddPlanArguments(CommandSyntax& syntax, PlanArguments& arguments);
+
+struct PlanQuestion {
+  Plan plan;
+  const TpuSpec* spec = nullptr;
+  AttentionConfig config;  ///< Of one device.
+  int64_t scoped_vmem_limit = 0;
+};
+
+/// Reads or compiles the plan, and checks the rest. Throws kInvalidArgument for what the kernel
+/// forbids, and as ReadPlan and Compile do.
+PlanQuestion AskedQuestion(const PlanArguments& arguments, const Progress& progress);
+
+/// The passes of `question.plan` with other blocks for one kernel.
+PassTables TablesWithBlocks(const PlanQuestion& question, TpuKernel kernel,
+                            const KernelBlocks& blocks);
+
+}  // namespace splashmask::cli

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/planner/cost/kernel_windows.h"
+
+namespace splashmask {
+
+namespace {
+
+constexpr int64_t kLanes = 128, kSublanes = 8;
+
+int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+// Narrow elements share a sublane's word: a tile has 8 rows of words.
+int64_t TiledBytes(int64_t rows, int64_t columns, int64_t element_bytes) {
+  return RoundUp(rows, kSublanes * 4 / element_bytes) * RoundUp(columns, kLanes) * element_bytes;
+}
+
+// Collects windows, whose blocks are cut from arrays of so many heads.
+class Windows {
+ public:
+  Windows(const AttentionConfig& config, const KernelBlocks& blocks)
+      : config_(config), blocks_(blocks), element_bytes_(OperandBytes(config.dtype)) {}
+
+  // Rows are positions, of which the whole operand has `length` for each of `heads`.
+  void Add(std::string_view name, int64_t heads, int64_t length, int64_t rows, int64_t columns,
+           int64_t element_bytes) {
+    windows_.push_back({name, rows, columns, element_bytes, 2,
+                        heads * TiledBytes(length, columns, element_bytes)});
+  }
+  // Columns are positions.
+  void AddTransposed(std::string_view name, int64_t heads, int64_t length, int64_t rows,
+                     int64_t columns, int64_t element_bytes) {
+    windows_.push_back(
+        {name, rows, columns, element_bytes, 2, heads * TiledBytes(rows, length, element_bytes)});
+  }
+  void AddInLayout(std::string_view name, QkvLayout layout, int64_t heads, int64_t length,
+                   int64_t positions, int64_t head_dim) {
+    if (layout == QkvLayout::kHeadDimMinor) {
+      Add(name, heads, length, positions, head_dim, element_bytes_);
+    } else {
+      AddTransposed(name, heads, length, head_dim, positions, element_bytes_);
+    }
+  }
+  void AddAccumulator(std::string_view name, int64_t rows, int64_t columns) {
+    windows_.push_back({name, rows, columns, 4, 1, 0});
+  }
+  void AddQkv() {
+    const BlockSizes& sizes = config_.block_sizes;
+    AddInLayout("q", sizes.q_layout, config_.heads, config_.q_len, blocks_.q, config_.head_dim);
+    AddInLayout("k", sizes.k_layout, config_.kv_heads, config_.kv_len, blocks_.kv,
+                config_.head_dim);
+    AddInLayout("v", sizes.v_layout, config_.kv_heads, config_.kv_len, blocks_.kv,
+                config_.head_dim_v);
+  }
+  // Of ids or positions, as int32: along sublanes they are repeated in every lane, along lanes in
+  // every sublane.
+  void AddInSublanes(std::string_view name, int64_t length, int64_t block) {
+    Add(name, 1, length, block, kLanes, 4);
+  }
+  void AddInLanes(std::string_view name, int64_t length, int64_t block) {
+    AddTransposed(name, 1, length, kSublanes, block, 4);
+  }
+  // Of q rows and of the output's gradient.
+  void AddRowValues(int64_t sublanes) {
+    const auto& c = config_;
+    AddTransposed("logsumexp", c.heads, c.q_len, sublanes, blocks_.q, 4);
+    Add("do", c.heads, c.q_len, blocks_.q, c.head_dim_v, element_bytes_);
+    AddTransposed("di", c.heads, c.q_len, sublanes, blocks_.q, 4);
+  }
+  // Bools lie in VMEM as 32-bit words.
+  void AddMask(const PassTables& tables, int64_t rows, int64_t columns) {
+    if (tables.partial_blocks > 0) {
+      Add("partial_mask_blocks", tables.partial_blocks, rows, rows, columns, 4);
+    }
+  }
+  void AddResult(std::string_view name, int64_t heads, int64_t length, int64_t block,
+                 int64_t head_dim) {
+    Add(name, heads, length, block, head_dim, element_bytes_);
+  }
+
+  std::vector<KernelWindow> Take() { return std::move(windows_); }
+
+ private:
+  const AttentionConfig& config_;
+  const KernelBlocks blocks_;
+  const int64_t element_bytes_;
+  std::vector<KernelWindow> windows_;
+};
+
+std::vector<KernelWindow> ForwardWindows(bool has_residuals, const AttentionConfig& config,
+                                         const PassTables& tables) {
+  const KernelBlocks blocks = BlocksOf(config.block_sizes, TpuKernel::kFwd);
+  Windows windows(config, blocks);
+  windows.AddQkv();
+  if (config.segments) {
+    windows.AddInSublanes("q_segment_ids", config.q_len, blocks.q);
+    windows.AddInLanes("kv_segment_ids", config.kv_len, blocks.kv);
+  }
+  windows.AddMask(tables, blocks.q, blocks.kv);
+  if (tables.has_q_sequence) windows.AddInSublanes("q_sequence", config.q_len, blocks.q);
+  windows.AddAccumulator("m", blocks.q, kLanes);
+  windows.AddAccumulator("l", blocks.q, kLanes);
+  windows.AddAccumulator("o", blocks.q, config.head_dim_v);
+  windows.AddResult("out", config.heads, config.q_len, blocks.q, config.head_dim_v);
+  if (has_residuals) {
+    windows.Add("logsumexp", config.heads, config.q_len, blocks.q, kLanes, 4);
+  }
+  return windows.Take();
+}
+
+std::vector<KernelWindow> DqWindows(const AttentionConfig& config, const PassTables& tables) {
+  const KernelBlocks blocks = BlocksOf(config.block_sizes, TpuKernel::kDq);
+  Windows windows(config, blocks);
+  windows.AddQkv();
+  if (config.segments) {
+    windows.AddInSublanes("q_segment_ids", config.q_len, blocks.q);
+    windows.AddInLanes("kv_segment_ids", config.kv_len, blocks.kv);
+  }
+  windows.AddRowValues(/*sublanes=*/1);
+  windows.AddMask(tables, blocks.q, blocks.kv);
+  if (tables.has_q_sequence) windows.AddInSublanes("q_sequence", config.q_len, blocks.q);
+  windows.AddAccumulator("dq_sum", blocks.q, config.head_dim);
+  windows.AddResult("dq", config.heads, config.q_len, blocks.q, config.head_dim);
+  return windows.Take();
+}
+
+std::vector<KernelWindow> DkvWindows(bool is_fused, const AttentionConfig& config,
+                                     const PassTables& tables) {
+  const KernelBlocks blocks = BlocksOf(config.block_sizes, TpuKernel::kDkv);
+  Windows windows(config, blocks);
+  windows.AddQkv();
+  if (config.segments) {
+    windows.AddInLanes("q_segment_ids", config.q_len, blocks.q);
+    windows.AddInSublanes("kv_segment_ids", config.kv_len, blocks.kv);
+  }
+  windows.AddRowValues(kSublanes);
+  windows.AddMask(tables, blocks.kv, blocks.q);
+  if (tables.has_q_sequence) windows.AddInLanes("q_sequence", config.q_len, blocks.q);
+  // Where one compute block is the whole, dq goes to its result at once.
+  if (is_fused && blocks.kv != blocks.kv_compute) {
+    windows.AddAccumulator("dq_sum", blocks.q, config.head_dim);
+  }
+  windows.AddAccumulator("dk_sum", blocks.kv, config.head_dim);
+  windows.AddAccumulator("dv_sum", blocks.kv, config.head_dim_v);
+  if (is_fused) {
+    windows.AddResult("dq", config.kv_len / blocks.kv * config.heads, config.q_len, blocks.q,
+                      config.head_dim);
+  }
+  windows.AddResult("dk", config.kv_heads, config.kv_len, blocks.kv, config.head_dim);
+  windows.AddResult("dv", config.kv_heads, config.kv_len, blocks.kv, config.head_dim_v);
+  return windows.Take();
+}
+
+}  // namespace
+
+int64_t KernelWindow::bytes() const { return buffers * TiledBytes(rows, columns, element_bytes); }
+
+std::vector<KernelWindow> KernelWindows(TpuKernel kernel, const AttentionConfig& config,
+                                        const PassTables& tables) {
+  switch (kernel) {
+    case TpuKernel::kFwd:
+    case TpuKernel::kFwdResiduals:
+      return ForwardWindows(kernel == TpuKernel::kFwdResiduals, config, tables);
+    case TpuKernel::kDq:
+      return DqWindows(config, tables);
+    case TpuKernel::kDkv:
+    case TpuKernel::kFused:
+      return DkvWindows(kernel == TpuKernel::kFused, config, tables);
+  }
+  return {};
+}
+
+}  // namespace splashmask

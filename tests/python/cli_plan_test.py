@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""splashmask plan: whether kernels fit a chip, and what would. What the compiler says of the same
+numbers is in vmem_test.py."""
+
+import json
+
+import pytest
+
+from command import compiled, in_folder
+
+CALL = ["--q-len", "4096", "--heads", "8", "--chip", "v6e"]
+LARGE = ["causal()", "--q-len", "32768", "--heads", "8", "--chip", "v5p", "--block-q", "2048",
+         "--block-kv", "2048"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return in_folder(tmp_path)
+
+
+def answer_of(run, *arguments, code=0):
+    done = run("plan", *arguments, "--json")
+    assert done.returncode == code, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    return json.loads(done.stdout)
+
+
+def kernels_of(answer):
+    return [kernel["kernel"] for kernel in answer["kernels"]]
+
+
+def as_options(kernel, blocks):
+    suffix = {"dq": "-dq", "dkv": "-dkv", "fused": "-dkv"}.get(kernel, "")
+    sizes = [f"--block-q{suffix}", blocks["q"], f"--block-kv{suffix}", blocks["kv"]]
+    if kernel != "dq":
+        sizes += [f"--block-kv{suffix}-compute", blocks["kv_compute"]]
+    return [str(size) for size in sizes]
+
+
+def test_small_blocks_fit(run):
+    answer = answer_of(run, "causal()", *CALL)
+    assert answer["fits"] is True and answer["misfit"] is None
+    assert kernels_of(answer) == ["fwd", "fwd_residuals", "dq", "dkv"]
+    for kernel in answer["kernels"]:
+        vmem = kernel["vmem"]
+        assert sum(window["bytes"] for window in vmem["windows"]) == vmem["window_bytes"]
+        assert vmem["least"] <= vmem["bytes"] <= vmem["most"] <= vmem["limit"] == 32 << 20
+        assert kernel["smem"]["bytes"] == sum(t["bytes"] for t in kernel["smem"]["tables"])
+
+
+def test_passes_and_the_fused_kernel(run):
+    assert kernels_of(answer_of(run, "causal()", *CALL, "--passes", "fwd")) == ["fwd"]
+    fused = answer_of(run, "causal()", *CALL, "--fused-bwd")
+    assert kernels_of(fused) == ["fwd", "fwd_residuals", "fused"]
+
+
+def test_text_fits_a_terminal_and_tells_the_same(run):
+    done = run("plan", *LARGE)
+    assert done.returncode == 1
+    assert "does not fit\nVMEM of fwd is the first that does not fit, by " in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+    assert run("plan", "full()", *CALL).stdout.endswith("\nfits\n")
+
+
+def test_the_nearest_blocks_and_the_least_limit_fit(run):
+    answer = answer_of(run, *LARGE, "--passes", "fwd", code=1)
+    misfit = answer["misfit"]
+    assert misfit["kernel"] == "fwd" and misfit["memory"] == "VMEM"
+    assert misfit["bytes_over"] == (answer["kernels"][0]["vmem"]["bytes"] - (16 << 20))
+    smaller = LARGE[:-4] + ["--passes", "fwd", *as_options("fwd", misfit["nearest"])]
+    assert answer_of(run, *smaller)["fits"] is True
+    enough = str(misfit["least_limit_kib"])
+    larger = LARGE + ["--passes", "fwd", "--scoped-vmem-limit-kib"]
+    assert answer_of(run, *larger, enough)["fits"] is True
+    assert answer_of(run, *larger, str(int(enough) - 1))["fits"] is None
+
+
+def test_smem_wants_larger_blocks(run):
+    million = ["causal()", "--q-len", "1048576", "--chip", "v5e", "--passes", "dkv"]
+    answer = answer_of(run, *million, code=1)
+    misfit, smem = answer["misfit"], answer["kernels"][0]["smem"]
+    # data_next is int16 and block_mask int8, [1, 2048, 2048].
+    assert [table["bytes"] for table in smem["tables"]] == [8 << 20, 4 << 20]
+    assert misfit["memory"] == "SMEM" and misfit["bytes_over"] == (12 << 20) - (1 << 20)
+    assert misfit["least_limit_kib"] is None
+    fitting = answer_of(run, *million, *as_options("dkv", misfit["nearest"]))
+    assert fitting["fits"] is True
+
+
+def test_a_limit_inside_the_band_is_too_close_to_call(run):
+    alone = ["full()", *CALL, "--passes", "fwd"]
+    needs = answer_of(run, *alone)["kernels"][0]["vmem"]["most"]
+    limit = ["--scoped-vmem-limit-kib", str(needs // 1024 - 1)]
+    assert answer_of(run, *alone, *limit)["fits"] is None
+    assert run("plan", *alone, *limit).stdout.endswith("\ntoo close to call\n")
+
+
+def test_a_plan_file_answers_as_its_text_does(run):
+    sizes = ["--q-len", "4096", "--heads", "8", "--block-q", "256", "--block-kv", "1024"]
+    plan = compiled(run, "compile", "causal() & stride(3)", *sizes)
+    chip = ["--chip", "v4", "--kv-heads", "2", "--block-kv-compute", "512"]
+    assert answer_of(run, plan, *chip) == answer_of(run, "causal() & stride(3)", *sizes, *chip)
+
+
+def test_shards_are_cut_first(run):
+    whole = answer_of(run, "causal()", *CALL, "--kv-heads", "4")
+    cut = answer_of(run, "causal()", *CALL, "--kv-heads", "4", "--head-shards", "2",
+                    "--q-seq-shards", "4")
+    assert (cut["heads"], cut["kv_heads"], cut["q_len"], cut["kv_len"]) == (4, 2, 1024, 4096)
+    assert (whole["heads"], whole["kv_heads"], whole["q_len"]) == (8, 4, 4096)
+    tables = [kernel["smem"]["bytes"] for kernel in cut["kernels"]]
+    # Two int8 tables of [1, 2, 8]: rows are padded to 4, columns to 128 lanes.
+    assert tables[0] == 2 * 4 * 128
+
+
+def test_stored_masks_take_a_window(run):
+    windows = {}
+    for text in ("causal()", "causal() & stride(3)", "full()"):
+        kernel = answer_of(run, text, *CALL, "--passes", "fwd")["kernels"][0]
+        windows[text] = [window["name"] for window in kernel["vmem"]["windows"]]
+    assert "q_sequence" in windows["causal()"]
+    assert "partial_mask_blocks" in windows["causal() & stride(3)"]
+    assert not {"q_sequence", "partial_mask_blocks"} & set(windows["full()"])
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["causal()", "--q-len", "4096"],
+     "[arguments] expected --chip, one of v4, v5e, v5p, v6e, tpu7x"),
+    (["causal()", "--q-len", "4096", "--chip", "v6"],
+     "[plan] unknown chip 'v6': known are v4, v5e, v5p, v6e, tpu7x"),
+    (["causal()", *CALL, "--scoped-vmem-limit-kib", "131073"],
+     "[arguments] expected --scoped-vmem-limit-kib of at most 131072, all that a v6e has, got 131073"),
+    (["causal()", *CALL, "--kv-heads", "3"],
+     "[plan] expected kv_heads (3) to divide heads (8): nearest are 2 and 4"),
+    (["causal()", *CALL, "--kv-heads", "2", "--head-shards", "4"],
+     "[arguments] expected head_shards (4) to divide --kv-heads (2)"),
+    (["causal()", *CALL, "--block-kv-compute", "200"],
+     "[plan] expected block_kv_compute (200) to divide block_kv (512): nearest are 128 and 256"),
+    (["causal()", *CALL, "--block-q-dq", "64"],
+     "[plan] expected block_q_dq (64) to be a multiple of 128, as q positions lie in lanes there: "
+     "nearest is 128"),
+    (["causal()", *CALL, "--fused-bwd", "--block-q-dq", "128"],
+     "[arguments] expected no --block-q-dq and --block-kv-dq with --fused-bwd"),
+])
+def test_refusals(run, arguments, message):
+    done = run("plan", *arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == f"splashmask: {message}\n"
+
+
+def test_a_plan_file_has_its_own_sizes(run):
+    plan = compiled(run)
+    done = run("plan", plan, "--chip", "v6e", "--block-q", "128")
+    assert done.returncode == 2
+    assert "expected no lengths, block sizes, passes or shards beside a plan file" in done.stderr

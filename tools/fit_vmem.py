@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Fits the factors of planner/cost/vmem_temporaries.cc to sizes that the TPU compiler gave.
+
+    tools/fit_vmem.py vmem.csv
+
+Reads what tools/measure_vmem.py wrote, rows of even seeds to fit and of odd seeds to test, and prints
+the factors, the errors on both halves as a share of a kernel's VMEM, and a band for each kernel.
+Wants numpy and scipy, which come with JAX.
+"""
+
+import csv
+import re
+import sys
+
+import numpy as np
+from scipy.optimize import nnls
+
+from splashmask import _core
+
+MIB = 1 << 20
+NEXT = 0.6 * MIB
+SMALL_TILE = 0.2 * MIB
+IN_REGISTERS = {"fwd": 0.12, "dq": 0.2, "dkv": 0.2, "fused": 0.2}
+RIDGE = 0.02
+
+
+def config_of(row):
+    """As _core.kernel_vmem takes it."""
+    number = lambda name: int(row[name])
+    config = {name: number(name) for name in
+              ("heads", "kv_heads", "q_len", "kv_len", "head_dim", "head_dim_v", "block_q", "block_kv",
+               "block_kv_compute")}
+    config |= {name: bool(number(name)) for name in ("segments", "soft_cap")}
+    config |= {f"{name}_seq_minor": not number(f"{name}_layout") for name in "qkv"}
+    return config | {"dtype": row["dtype"], "has_q_sequence": row["mask"] == "causal",
+                     "partial_blocks": int(row["mask"] == "partial")}
+
+
+def kernel_of(row):
+    return row["kernel"] + ("_residuals" if row["kernel"] == "fwd" and int(row["residuals"]) else "")
+
+
+def shapes_of(row):
+    """Operands and results as in_vmem names them, by the names of their windows; a pattern where the
+    number of blocks is not known."""
+    c = config_of(row)
+    dtype = {"bfloat16": "bf16", "float32": "f32"}[row["dtype"]]
+    heads, q, kv, d, d_v = (c[name] for name in ("heads", "q_len", "kv_len", "head_dim", "head_dim_v"))
+    kv_heads = "" if c["kv_heads"] == 1 else f"{c['kv_heads']},"
+
+    def array(prefix, length, dim, is_transposed):
+        return f"{dtype}[{prefix}{dim},{length}]" if is_transposed else f"{dtype}[{prefix}{length},{dim}]"
+
+    is_dkv = row["kernel"] in ("dkv", "fused")
+    in_sublanes, in_lanes = (lambda n: f"s32[{n},128]"), (lambda n: f"s32[8,{n}]")
+    along_q, along_kv = (in_lanes, in_sublanes) if is_dkv else (in_sublanes, in_lanes)
+    block = (c["block_kv"], c["block_q"]) if is_dkv else (c["block_q"], c["block_kv"])
+    rows = f"f32[{heads},{8 if is_dkv else 1},{q}]"
+    shapes = {"q": array(f"{heads},", q, d, c["q_seq_minor"]), "k": array(kv_heads, kv, d, c["k_seq_minor"]),
+              "v": array(kv_heads, kv, d_v, c["v_seq_minor"]), "q_segment_ids": along_q(q),
+              "kv_segment_ids": along_kv(kv), "q_sequence": along_q(q), "do": array(f"{heads},", q, d_v, 0),
+              "partial_mask_blocks": r"s32\[\d+,%d,%d\]" % block, "logsumexp": rows, "di": rows,
+              "out": "=" + array(f"{heads},", q, d_v, 0), "dk": "=" + array(kv_heads, kv, d, 0),
+              "dv": "=" + array(kv_heads, kv, d_v, 0), "dq": "=" + array(f"{heads},", q, d, 0)}
+    if row["kernel"] == "fwd":
+        shapes["logsumexp"] = f"=f32[{heads},{q},128]"
+    if row["kernel"] == "fused":
+        shapes["dq"] = "=" + array(f"{kv // c['block_kv']},{heads},", q, d, 0)
+    return shapes
+
+
+def rest_of(row):
+    """Bytes beyond the windows of what lies in HBM."""
+    predicted = _core.kernel_vmem(row["chip"], kernel_of(row), config_of(row), int(row["limit_kib"]) << 10)
+    rest, kept, shapes = int(row["bytes"]), row["in_vmem"].split(), shapes_of(row)
+    for name, _, window in predicted["windows"]:
+        shape = shapes.get(name, "")
+        match = next((k for k in kept if k == shape or (name == "partial_mask_blocks" and
+                                                         re.fullmatch(shape, k))), None)
+        if match:
+            kept.remove(match)
+        else:
+            rest -= window
+    return rest
+
+
+def features_of(row):
+    """What the factors multiply; see struct Fitted."""
+    c, kernel, chip = config_of(row), row["kernel"], row["chip"]
+    tile = 4 * c["block_q"] * (c["block_kv"] if kernel == "dq" else c["block_kv_compute"])
+    others = 4 * c["block_q"] * c["block_kv"] - tile
+    width = {"bfloat16": 2, "float32": 4}[row["dtype"]]
+    lanes = lambda dim: -(-dim // 128) * 128
+    f = {"tile": tile, "tile_soft_cap": tile * c["soft_cap"], "tile_f32": tile * (width == 4),
+         "tile_masked": tile * (row["mask"] != "full"),
+         "q": c["q_seq_minor"] * c["block_q"] * lanes(c["head_dim"]) * width,
+         "k": c["k_seq_minor"] * c["block_kv"] * lanes(c["head_dim"]) * width,
+         "v": c["v_seq_minor"] * c["block_kv"] * lanes(c["head_dim_v"]) * width}
+    following, later = min(others, NEXT), min(max(others - NEXT, 0), 2 * NEXT)
+    generation = {"v4": 4, "v5e": 5, "v5p": 5, "v6e": 6, "tpu7x": 7}[chip]
+    if kernel == "fwd":
+        f |= {f"next_v{g}": following * (g == generation) for g in (4, 5, 6, 7)}
+        f |= {"later": later * (generation in (5, 6)), "later_v7": later * (generation == 7)}
+    elif kernel != "dq":
+        f |= {"tile_v4": tile * (generation == 4), "tile_v7": tile * (generation == 7), "next": following}
+    return f
+
+
+def registers_of(row):
+    return IN_REGISTERS[row["kernel"]] * MIB * (features_of(row)["tile"] > SMALL_TILE)
+
+
+def fit(rows):
+    """Least squares of errors relative to a kernel's bytes, no factor below 0."""
+    total = np.array([float(row["bytes"]) for row in rows])
+    a = np.array([list(features_of(row).values()) for row in rows]) / total[:, None]
+    y = np.array([row["rest"] + registers_of(row) for row in rows]) / total
+    weights = np.sqrt(RIDGE * np.mean(a**2, axis=0))
+    factors, _ = nnls(np.vstack([a, np.diag(weights)]), np.concatenate([y, np.zeros(len(weights))]))
+    return dict(zip(features_of(rows[0]), factors))
+
+
+def predicted(row, factors):
+    f = features_of(row)
+    return max(sum(factors[name] * f[name] for name in f) - registers_of(row), 0)
+
+
+def main():
+    rows = []
+    for path in sys.argv[1:]:
+        with open(path) as file:
+            rows += [row for row in csv.DictReader(file) if row["fits"] == "1"]
+    for row in rows:
+        row["rest"] = rest_of(row)
+    for kernel in ("fwd", "dq", "dkv", "fused"):
+        of_kernel = [row for row in rows if row["kernel"] == kernel]
+        halves = [[row for row in of_kernel if int(row["seed"]) % 2 == odd] for odd in (0, 1)]
+        factors = fit(halves[0])
+        print(f"{kernel}: " + ", ".join(f".{name} = {value:.2f}" for name, value in factors.items()))
+        for name, half in zip(("fitted", "tested"), halves):
+            errors = np.array([predicted(row, factors) - row["rest"] for row in half])
+            share = np.abs(errors) / [float(row["bytes"]) for row in half]
+            print(f"  {name} on {len(half)}: mean {share.mean():.1%}, 95 % within "
+                  f"{np.quantile(share, 0.95):.1%}, worst {share.max():.1%}")
+        for band_share in (0.1, 0.15, 0.2, 0.25, 0.3):
+            beyond = [abs(predicted(row, factors) - row["rest"]) - band_share * predicted(row, factors)
+                      for row in halves[0]]
+            print(f"  band_share {band_share}: 98 % within band_mib {np.quantile(beyond, 0.98) / MIB:.3f}")
+
+
+if __name__ == "__main__":
+    main()
