@@ -14,19 +14,15 @@ XLA kept in VMEM as a whole. A call that needs more HBM than the chip has gives 
 
 import argparse
 import csv
-import glob
 import math
 import os
 import random
-import re
-import tempfile
 
-from splashmask import _core
+from splashmask.tpu_compiler import CHIPS, TpuCompiler
 
 COLUMNS = ["seed", "chip", "kernel", "residuals", "dtype", "heads", "kv_heads", "q_len", "kv_len",
            "head_dim", "head_dim_v", "block_q", "block_kv", "block_kv_compute", "q_layout", "k_layout",
            "v_layout", "mask", "segments", "soft_cap", "limit_kib", "fits", "bytes", "in_vmem"]
-CHIPS = {spec["name"]: spec for spec in _core.tpu_specs()}
 KERNELS = {"fwd": ["fwd"], "bwd": ["fwd", "dq", "dkv"], "fused": ["fwd", "fused"]}
 SUFFIXES = {"fwd": "", "dq": "_dq", "dkv": "_dkv", "fused": "_dkv"}
 BLOCKS = [128, 256, 512, 1024, 2048, 4096]
@@ -91,8 +87,12 @@ def blocks_of(c, kernel):
     return q, kv, kv if kernel == "dq" else c[f"block_kv{suffix}_compute"]
 
 
-def build(c, jax, jnp, smj, sm):
+def build(c):
     """A function of q, k, v and segment ids, and their shapes."""
+    import jax
+    import jax.numpy as jnp
+    import splashmask as sm
+    import splashmask.jax as smj
     shape = (c["q_len"], c["kv_len"])
     head = {"causal": lambda: sm.CausalMask(shape), "full": lambda: sm.FullMask(shape),
             "partial": lambda: sm.parse("local(700, 300) & stride(3)", shape)}[c["mask"]]()
@@ -121,68 +121,22 @@ def build(c, jax, jnp, smj, sm):
     return (loss if c["passes"] == "fwd" else jax.grad(loss, argnums=(0, 1, 2))), arguments
 
 
-KERNEL = re.compile(r"%splash_m[hq]a_(fwd|dq|dkv)(_segmented)?(_residuals|_no_residuals)")
-USED = re.compile(r'"used_scoped_memory_configs":\[\{"memory_space":"1","offset":"0","size":"(\d+)"')
-DEFINED = re.compile(r"^ +(?:ROOT )?(%[\w.\-]+) = (\w+\[[\d,]*\])\{([^}]*)\}", re.M)
-REFUSED = re.compile(r"Scoped allocation with size ([\d.]+[KMG]?)|Used ([\d.]+[KMG]?) of [\d.]+[KMG]? vmem")
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-def kernels_of(folder):
-    """Yields (kernel, residuals, bytes, operands and results in VMEM) of the profiles dumped there."""
-    for path in glob.glob(os.path.join(folder, "*hlo-static-bundle-profile.txt")):
-        with open(path) as file:
-            entries = file.read().split("HLO: ")[1:]
-        with open(path.split("-TLP-")[0] + "-TLP-hlo.txt") as file:
-            in_vmem = {name: shape for name, shape, layout in DEFINED.findall(file.read())
-                       if "S(1)" in layout}
-        for entry in entries:
-            name, used = KERNEL.match(entry), USED.search(entry)
-            if not (name and used and "tpu_custom_call" in entry):
-                continue
-            results, _, operands = entry[:entry.find("custom_call_target")].partition(" custom-call(")
-            shapes = [in_vmem[o] for o in re.findall(r"%[\w.\-]+", operands) if o in in_vmem]
-            shapes += ["=" + shape for shape, layout in
-                       re.findall(r"(\w+\[[\d,]*\])\{([^}]*)\}", results) if "S(1)" in layout]
-            yield name, int(used[1]), shapes
-
-
-def bytes_refused(message):
-    size = next(filter(None, REFUSED.search(message).groups()))
-    number, unit = re.fullmatch(r"([\d.]+)([KMG]?)", size).groups()
-    return round(float(number) * UNITS[unit])
-
-
-def rows_of(c, folder, modules):
+def rows_of(c, compiler):
     """Compiles a call; its rows."""
-    jax, jnp, np, topologies, smj, sm = modules
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec
-    megacore = {"chip_config_name": "megacore"} if c["chip"] == "v4" else {}
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[c["chip"]]["topology"],
-                                            **megacore)
-    mesh = Mesh(np.array(topology.devices[:1]), ("x",))
-    step, arguments = build(c, jax, jnp, smj, sm)
-    whole = NamedSharding(mesh, PartitionSpec())
-    refusal = None
-    with jax.set_mesh(mesh):
-        lowered = jax.jit(step, in_shardings=(whole,) * len(arguments)).trace(*arguments).lower(
-            lowering_platforms=("tpu",))
-        try:
-            lowered.compile(compiler_options={"xla_tpu_scoped_vmem_limit_kib": str(c["limit_kib"])})
-        except jax.errors.JaxRuntimeError as error:
-            refusal = str(error)
-    for name, used, in_vmem in kernels_of(folder):
-        yield row_for(c, name) | {"fits": 1, "bytes": used, "in_vmem": " ".join(in_vmem)}
-    if refusal and "HbmOom" not in refusal:
-        name = KERNEL.search(refusal)
-        if name or c["passes"] == "fwd":  # Else which of the kernels it refuses is not said.
-            yield row_for(c, name) | {"fits": 0, "bytes": bytes_refused(refusal)}
+    compiled = compiler.compile(c["chip"], *build(c), c["limit_kib"])
+    for kernel in compiled.kernels:
+        yield row_for(c, kernel.name) | {"fits": 1, "bytes": kernel.vmem_bytes,
+                                         "in_vmem": " ".join(kernel.in_vmem)}
+    refusal = compiled.refusal
+    # Where it names none of several kernels, which it refuses is not known.
+    name = refusal and (refusal.kernel or ("fwd" if c["passes"] == "fwd" else None))
+    if name and refusal.vmem_bytes:
+        yield row_for(c, name) | {"fits": 0, "bytes": refusal.vmem_bytes}
 
 
 def row_for(c, name):
-    kernel, residuals = (name[1], name[3] == "_residuals") if name else ("fwd", False)
-    if kernel == "dkv" and c["passes"] == "fused":
-        kernel = "fused"
+    residuals = name == "fwd_residuals"
+    kernel = "fwd" if residuals else "fused" if c["passes"] == "fused" and name == "dkv" else name
     blocks = dict(zip(("block_q", "block_kv", "block_kv_compute"), blocks_of(c, kernel)))
     row = {column: c[column] for column in COLUMNS if column in c} | blocks
     return row | {"kernel": kernel, "residuals": int(residuals)}
@@ -194,28 +148,16 @@ def main():
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--output", required=True)
     options = parser.parse_args()
-    folder = tempfile.mkdtemp()
-    os.environ |= {
-        "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "JAX_PLATFORMS": "cpu",
-        "LIBTPU_INIT_ARGS": f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true "
-                            "--xla_jf_dump_llo_pass_label_regex=hlo-static-bundle-profile"}
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    from jax.experimental import topologies
-    import splashmask as sm
-    import splashmask.jax as smj
+    compiler = TpuCompiler()
     is_new = not os.path.exists(options.output)
     with open(options.output, "a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         if is_new:
             writer.writeheader()
         for seed in range(options.seed, options.seed + options.count):
-            for row in rows_of(draw(seed), folder, (jax, jnp, np, topologies, smj, sm)):
+            for row in rows_of(draw(seed), compiler):
                 writer.writerow(row)
             file.flush()
-            for path in glob.glob(os.path.join(folder, "*")):
-                os.remove(path)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from .mask_function import MaskFunction
 from .multi_head_mask import MultiHeadMask
 from .packed import PackedPass, PackedTables, packed_mask
 from .patching import Patch
+from .plan import Plan, check_plan
 
 # JAX's own, which its kernel wants, and by which its answers are judged.
 DEFAULT_MASK_VALUE = _kernel.DEFAULT_MASK_VALUE
@@ -46,7 +47,7 @@ __all__ = [
     "BlockSizes", "DEFAULT_MASK_VALUE", "QKVLayout", "SegmentIds", "SplashAttentionKernel",
     "attention_reference", "attention_reference_custom", "from_head_minor", "get_kernel_name",
     "make_attention_reference", "make_masked_mha_reference", "make_masked_mqa_reference",
-    "make_packed_splash_mha", "make_splash_mha", "make_splash_mha_single_device", "make_splash_mqa",
+    "make_packed_splash_mha", "make_splash_from_plan", "make_splash_mha", "make_splash_mha_single_device", "make_splash_mqa",
     "make_splash_mqa_single_device", "patched", "process_mask", "process_mask_dkv",
 ]
 
@@ -174,6 +175,79 @@ def make_splash_mha_single_device(mask: Any, **options: Any) -> SplashAttentionK
 def make_splash_mqa_single_device(mask: Any, **options: Any) -> SplashAttentionKernel:
     """make_splash_mqa for one device."""
     return make_splash_mqa(mask, head_shards=1, q_seq_shards=1, **options)
+
+
+def make_splash_from_plan(
+    plan: Plan,
+    *,
+    is_mqa: bool = False,
+    block_kv_compute: int | None = None,
+    block_kv_dkv_compute: int | None = None,
+    q_layout: QKVLayout = QKVLayout.HEAD_DIM_MINOR,
+    k_layout: QKVLayout = QKVLayout.HEAD_DIM_MINOR,
+    v_layout: QKVLayout = QKVLayout.HEAD_DIM_MINOR,
+    save_residuals: bool = False,
+    mask_value: float = _kernel.DEFAULT_MASK_VALUE,
+    attn_logits_soft_cap: float | None = None,
+    residual_checkpoint_name: str | None = None,
+    interpret: bool = False,
+    shard: tuple[int, int] | None = None,
+) -> SplashAttentionKernel:
+    """The kernel of a plan, stored or just compiled: its tables as they are, its block sizes, its shards.
+
+    Args:
+      plan: with a forward pass; without the backward ones the kernel has no gradients.
+      is_mqa: k and v have no head axis.
+      block_kv_compute, block_kv_dkv_compute: by default whole blocks.
+      q_layout, k_layout, v_layout, save_residuals, mask_value, attn_logits_soft_cap,
+        residual_checkpoint_name, interpret: as in JAX.
+      shard: (head shard, q shard): the tables of that one alone, as its device has them.
+
+    Raises:
+      Error: a plan without a forward pass, a shard that it has not, and the kernel's own limits.
+    """
+    check_plan("kernel", plan)
+    if plan.fwd is None:
+        raise _limit("expected a plan with a forward pass")
+    sizes = dict(zip(("block_q", "block_kv"), plan.fwd.block_shape), block_kv_compute=block_kv_compute)
+    has_backward = plan.dkv is not None and (plan.dq is not None or plan.use_fused_bwd_kernel)
+    if has_backward:
+        sizes |= dict(zip(("block_q_dkv", "block_kv_dkv"), plan.dkv.block_shape),
+                      block_kv_dkv_compute=block_kv_dkv_compute)
+        if plan.dq is not None:
+            sizes |= dict(zip(("block_q_dq", "block_kv_dq"), plan.dq.block_shape))
+    block_sizes = BlockSizes(**sizes, use_fused_bwd_kernel=has_backward and plan.use_fused_bwd_kernel,
+                             q_layout=q_layout, k_layout=k_layout, v_layout=v_layout)
+    _check_kernel_limits(block_sizes)
+    infos = [None if tables is None else _info.MaskInfo(*_of_shard(plan, tables.mask_info, shard))
+             for tables in (plan.fwd, *((plan.dq, plan.dkv) if has_backward else (None, None)))]
+    return make_kernel(
+        *(jax.tree_util.tree_map(jnp.array, info) for info in infos), block_sizes=block_sizes,
+        is_mqa=is_mqa, save_residuals=save_residuals, mask_value=mask_value,
+        attn_logits_soft_cap=attn_logits_soft_cap,
+        residual_checkpoint_name=residual_checkpoint_name, mask_function=plan.fwd.mask_function,
+        interpret=interpret)
+
+
+def _of_shard(plan: Plan, info: process.MaskInfo,
+              shard: tuple[int, int] | None) -> process.MaskInfo:
+    """The piece of the tables that the device of a shard has."""
+    if shard is None:
+        return info
+    numbers = (plan.head_shards, plan.q_seq_shards)
+    if not all(0 <= own < number for own, number in zip(shard, numbers)):
+        raise _limit(f"expected a shard of {numbers}, got {shard}")
+
+    def piece(table: Any, axis: int) -> Any:
+        length = table.shape[axis] // numbers[axis]
+        return table.take(range(shard[axis] * length, (shard[axis] + 1) * length), axis)
+
+    tables = {name: piece(piece(table, 0), 1) for name in ("data_next", "mask_next", "block_mask")
+              if (table := getattr(info, name)) is not None}
+    if info.q_sequence is not None:
+        length = len(info.q_sequence) // numbers[1]
+        tables["q_sequence"] = info.q_sequence[shard[1] * length:(shard[1] + 1) * length]
+    return info._replace(**tables)
 
 
 def _dense(mask: Any) -> Any:
