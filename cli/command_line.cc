@@ -68,6 +68,26 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
                      name);
 }
 
+int64_t ParseInteger(const std::string& name, const std::string& text, IntegerRange range) {
+  int64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [parsed_to, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc::result_out_of_range && parsed_to == end) {
+    throw CLI::ValidationError(name, fmt::format("expected at most 64 bits, got {}", text));
+  }
+  if (error != std::errc() || parsed_to != end) {
+    throw CLI::ValidationError(name, fmt::format("expected a whole number, got '{}'", text));
+  }
+  if (value < range.least) {
+    throw CLI::ValidationError(name,
+                               fmt::format("expected at least {}, got {}", range.least, text));
+  }
+  if (value > range.most) {
+    throw CLI::ValidationError(name, fmt::format("expected at most {}, got {}", range.most, text));
+  }
+  return value;
+}
+
 }  // namespace
 
 void CommandSyntax::Positional(const std::string& name, std::string& value,
@@ -127,27 +147,24 @@ void CommandSyntax::Flag(const std::string& name, bool& value, const std::string
   app_.add_flag(name, value, help);
 }
 
+void CommandSyntax::Integers(const std::string& name, std::vector<int64_t>& values,
+                             const std::string& help, IntegerRange range) {
+  const auto parse = [name, range, &values](const std::string& text) {
+    std::vector<int64_t> parsed;
+    for (size_t begin = 0; begin <= text.size();) {
+      const size_t end = std::min(text.find(',', begin), text.size());
+      parsed.push_back(ParseInteger(name, text.substr(begin, end - begin), range));
+      begin = end + 1;
+    }
+    values = std::move(parsed);
+  };
+  app_.add_option_function<std::string>(name, parse, help)->type_name("LIST");
+}
+
 void CommandSyntax::AddInteger(const std::string& name, const std::string& help, IntegerRange range,
                                bool is_required, std::function<void(int64_t)> store) {
   const auto parse = [name, store = std::move(store), range](const std::string& text) {
-    int64_t value = 0;
-    const char* end = text.data() + text.size();
-    const auto [parsed_to, error] = std::from_chars(text.data(), end, value);
-    if (error == std::errc::result_out_of_range && parsed_to == end) {
-      throw CLI::ValidationError(name, fmt::format("expected at most 64 bits, got {}", text));
-    }
-    if (error != std::errc() || parsed_to != end) {
-      throw CLI::ValidationError(name, fmt::format("expected a whole number, got '{}'", text));
-    }
-    if (value < range.least) {
-      throw CLI::ValidationError(name,
-                                 fmt::format("expected at least {}, got {}", range.least, text));
-    }
-    if (value > range.most) {
-      throw CLI::ValidationError(name,
-                                 fmt::format("expected at most {}, got {}", range.most, text));
-    }
-    store(value);
+    store(ParseInteger(name, text, range));
   };
   app_.add_option_function<std::string>(name, parse, help)->type_name("N")->required(is_required);
 }

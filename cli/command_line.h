@@ -50,6 +50,9 @@ class CommandSyntax {
   /// Some of `choices`, separated by commas.
   void Choices(const std::string& name, const std::string& type, std::vector<std::string>& values,
                const std::vector<std::string>& choices, const std::string& help);
+  /// Whole numbers, separated by commas.
+  void Integers(const std::string& name, std::vector<int64_t>& values, const std::string& help,
+                IntegerRange range = {});
   void Flag(const std::string& name, bool& value, const std::string& help);
 
   /// A whole number: decimal digits, exact in 64 bits (CLI11 itself saturates, and reads 010 as 8).

@@ -18,6 +18,7 @@ struct MaskLengths {
   std::optional<int64_t> q_len, kv_len, heads;
 
   bool is_given() const { return q_len || kv_len || heads; }
+  friend bool operator==(const MaskLengths&, const MaskLengths&) = default;
 };
 
 /// The arguments --q-len, --kv-len and --heads, for masks in their text form.

@@ -1,117 +1,101 @@
 // SPDX-License-Identifier: Apache-2.0
-// splashmask plan: what a mask costs on a TPU.
-
-#include "splashmask/planner/plan.h"
-
-#include <fmt/format.h>
+// splashmask plan: what a mask costs on a TPU, before it is launched.
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "splashmask/cli/commands.h"
-#include "splashmask/cli/footprint_report.h"
-#include "splashmask/cli/plan_question.h"
-#include "splashmask/cli/plan_report.h"
-#include "splashmask/cli/progress_bar.h"
-#include "splashmask/cli/terminal.h"
-#include "splashmask/masks/print.h"
-#include "splashmask/planner/cost/nearest_fit.h"
-
-namespace json = boost::json;
+#include "splashmask/cli/plan_balance.h"
+#include "splashmask/cli/plan_footprint.h"
+#include "splashmask/masks/error.h"
 
 namespace splashmask::cli {
 
 namespace {
 
 struct Arguments {
+  std::vector<std::string> masks;
   PlanArguments question;
+  BalanceArguments balance;
+  std::string method;  // Of balancing; empty without.
   bool json = false;
 };
 
-constexpr const char* kHelp = "Tell whether splash attention fits a TPU, before it runs there";
+constexpr const char* kHelp =
+    "Tell whether splash attention fits a TPU, or share its work out, before it runs";
 
 constexpr const char* kMore =
     R"(For each kernel that JAX's splash attention runs: the scoped VMEM that it takes, with the band
 that the compiler's answer lies in, and the SMEM of its tables. Where something does not fit, by how
-many bytes, and the nearest block sizes that do.
+many bytes, and the nearest block sizes that do. Exit code 1 when it does not fit, 0 when it does or
+when it is too close to call.
 
-Exit code 1 when it does not fit, 0 when it does or when it is too close to call.
+With --balance: which q positions each of --shards gets, as many to each. contiguous leaves
+them where they are, zigzag gives shard i pieces i and 2n-1-i of 2n, striped the positions that are i
+modulo n, and lpt whole q blocks by their work, the longest processing time first. All four are told
+side by side. Work is counted exactly: in blocks that the kernel visits, as it computes each of them
+whole, or in visible pairs. Several masks are those of a model's layers: --weights 5,1 says that
+five layers have the first for one that has the second. kv positions stay in their order.
 
 Examples:
   splashmask plan llama.h5 --chip v6e --kv-heads 8
-  splashmask plan 'causal()' --q-len 32768 --heads 32 --block-q 2048 --block-kv 2048 --chip v5p)";
+  splashmask plan 'causal()' --q-len 32768 --heads 32 --block-q 2048 --block-kv 2048 --chip v5p
+  splashmask plan --balance lpt --shards 8 'local(1023, 0)' 'causal()' --weights 5,1 --q-len 65536
+  splashmask plan --balance lpt --shards 8 'causal()' --q-len 65536 -o even.h5)";
 
-constexpr int64_t kKiB = 1024;
+[[noreturn]] void Fail(const char* message) {
+  throw Error(ErrorCode::kInvalidArgument, std::string("[arguments] ") + message);
+}
 
-// The first kernel that does not fit, and what would.
-std::optional<Misfit> FindMisfit(const PlanQuestion& question,
-                                 const std::vector<KernelFootprint>& kernels) {
-  for (const KernelFootprint& each : kernels) {
-    if (each.fit() != Fit::kDoesNotFit) continue;
-    Misfit misfit{each.kernel, "SMEM", each.smem.bytes - each.smem.limit, std::nullopt};
-    if (each.vmem.fit == Fit::kDoesNotFit) {
-      misfit.memory = "VMEM";
-      misfit.bytes_over = each.vmem.total.expected - each.vmem.limit;
-      const int64_t least_kib = (each.vmem.total.most + kKiB - 1) / kKiB;
-      if (least_kib * kKiB <= question.spec->vmem_bytes) misfit.least_limit_kib = least_kib;
-    }
-    misfit.nearest = NearestThatFits(*question.spec, each.kernel, question.config,
-                                     question.scoped_vmem_limit, [&](const KernelBlocks& blocks) {
-                                       return TablesWithBlocks(question, each.kernel, blocks);
-                                     });
-    return misfit;
+ExitCode Balance(const Arguments& arguments, const std::atomic<bool>& stop) {
+  BalanceArguments balance = arguments.balance;
+  const PlanArguments& asked = arguments.question;
+  PlanArguments of_balance;  // What of them it takes.
+  of_balance.lengths = balance.lengths = asked.lengths;
+  of_balance.block_q = asked.block_q;
+  of_balance.block_kv = asked.block_kv;
+  if (!(asked == of_balance)) {
+    Fail(
+        "expected neither a chip nor a call beside --balance: it takes lengths, --block-q and "
+        "--block-kv");
   }
-  return std::nullopt;
-}
-
-FootprintAnswer Answer(const PlanQuestion& question) {
-  FootprintAnswer answer;
-  for (const TpuKernel kernel : KernelsOf(question.config.block_sizes)) {
-    const CompiledPass& pass = *question.plan.pass(PassOf(kernel));
-    answer.kernels.push_back(FootprintOf(*question.spec, kernel, question.config,
-                                         TablesOf(pass.info, question.plan.options),
-                                         question.scoped_vmem_limit));
-  }
-  answer.misfit = FindMisfit(question, answer.kernels);
-  return answer;
-}
-
-std::string CallText(const PlanQuestion& question) {
-  const AttentionConfig& config = question.config;
-  return fmt::format(
-      "mask    {}\nshape   {}\ncall    head_dim {}{}, {} kv heads, {}{}{}{}\nchip    {} ({})\n\n",
-      ToString(question.plan.mask), ShapeText(question.plan.mask), config.head_dim,
-      config.head_dim_v == config.head_dim ? "" : fmt::format(" (v {})", config.head_dim_v),
-      config.kv_heads, OperandDTypeName(config.dtype), config.segments ? ", segment ids" : "",
-      config.soft_cap ? ", soft cap" : "", config.sinks ? ", sinks" : "", question.spec->name,
-      question.spec->device_kind);
-}
-
-json::object CallJson(const PlanQuestion& question) {
-  const AttentionConfig& config = question.config;
-  return {{"mask", ToString(question.plan.mask)},
-          {"chip", question.spec->name},
-          {"heads", config.heads},
-          {"kv_heads", config.kv_heads},
-          {"q_len", config.q_len},
-          {"kv_len", config.kv_len},
-          {"head_dim", config.head_dim},
-          {"head_dim_v", config.head_dim_v},
-          {"dtype", OperandDTypeName(config.dtype)}};
+  balance.masks = arguments.masks;
+  balance.method = arguments.method;
+  balance.block_q = asked.block_q.value_or(balance.block_q);
+  balance.block_kv = asked.block_kv.value_or(balance.block_kv);
+  return PlanBalance(balance, arguments.json, stop);
 }
 
 ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
-  ProgressBar bar(stop);
-  const PlanQuestion question = AskedQuestion(arguments.question, bar.Step("compile"));
-  bar.Wipe();
-  const FootprintAnswer answer = Answer(question);
-  if (arguments.json) {
-    json::object result = CallJson(question);
-    for (const auto& [key, value] : FootprintJson(answer)) result[key] = value;
-    WriteStdout(ToLine(result));
-  } else {
-    WriteStdout(CallText(question) + FootprintText(answer, *question.spec));
+  if (arguments.masks.empty()) Fail("expected a MASK");
+  if (!arguments.method.empty()) return Balance(arguments, stop);
+  if (!(arguments.balance == BalanceArguments())) {
+    Fail(
+        "expected --balance beside --shards, --weights, --unit, --output, --permutation and "
+        "--threads");
   }
-  return answer.fit() == Fit::kDoesNotFit ? kAnswerIsNo : kDone;
+  if (arguments.masks.size() > 1) Fail("expected one MASK without --balance");
+  PlanArguments question = arguments.question;
+  question.mask = arguments.masks[0];
+  return PlanFootprint(question, arguments.json, stop);
+}
+
+void AddBalance(CommandSyntax& syntax, Arguments& a) {
+  BalanceArguments& balance = a.balance;
+  syntax.Choice("--balance", "METHOD", a.method, {"contiguous", "zigzag", "striped", "lpt"},
+                "Deal q positions to shards: contiguous, zigzag, striped or lpt");
+  syntax.Integer("--shards", balance.shards, "With --balance: shards of the q positions");
+  syntax.Integers("--weights", balance.weights,
+                  "With --balance: layers that each MASK has, for example 5,1 (default: 1 each)");
+  syntax.Choice("--unit", "UNIT", balance.unit, {"blocks", "pairs"},
+                "What lpt balances: blocks or pairs (default: blocks)");
+  syntax.Texts("-o,--output", "FILE", balance.outputs,
+               "The plan file of the reordered MASK; again for each further MASK");
+  syntax.Text("--permutation", "FILE", balance.permutation,
+              "Write the original position of each row, int32, to a .npy file");
+  syntax.Integer("--threads", balance.threads, "Threads to use (default: 0, all)", {0, 1024});
 }
 
 }  // namespace
@@ -121,7 +105,10 @@ void AddPlan(CommandLine& line) {
   CommandSyntax syntax = line.Add("plan", kHelp, kMore, [arguments](const std::atomic<bool>& stop) {
     return Run(*arguments, stop);
   });
+  syntax.Positionals("MASK", arguments->masks,
+                     "A plan file, or the text form of a mask; with --balance texts");
   AddPlanArguments(syntax, arguments->question);
+  AddBalance(syntax, *arguments);
   syntax.Flag("--json", arguments->json, "Print one JSON object instead of text");
 }
 

@@ -102,7 +102,6 @@ int64_t KvHeadsOfDevice(int64_t kv_heads, int64_t head_shards) {
 }  // namespace
 
 void AddPlanArguments(CommandSyntax& syntax, PlanArguments& a) {
-  syntax.Positional("MASK", a.mask, "A plan file, or the text form of a mask to compile");
   AddMaskLengths(syntax, a.lengths);
   syntax.Integer("--block-q", a.block_q, "q positions of a block (default: 512)");
   syntax.Integer("--block-kv", a.block_kv, "kv positions of a block (default: 512)");

@@ -33,8 +33,11 @@ struct PlanArguments {
   std::string v_layout = "head_dim_minor";
   bool segments = false, soft_cap = false, sinks = false;
   std::optional<int64_t> scoped_vmem_limit_kib;
+
+  friend bool operator==(const PlanArguments&, const PlanArguments&) = default;
 };
 
+/// All but the mask.
 void AddPlanArguments(CommandSyntax& syntax, PlanArguments& arguments);
 
 struct PlanQuestion {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Array leaves from files.
+// Arrays of bools and integers from files and to files.
 
 #include <optional>
 #include <string>
@@ -15,6 +15,9 @@ namespace splashmask {
 /// kIo, and kInvalidArray for anything but bool and integers, big-endian data, a malformed header,
 /// and a file that is cut short or has bytes left over.
 Array ReadNpy(const std::string& path);
+
+/// Writes an array as numpy.save does, replacing the file whole or not at all. Throws kIo.
+void WriteNpy(const std::string& path, const Array& array);
 
 /// Reads `dataset`, a path from the root, of an HDF5 file: bool (h5py's enum) or integer, any rank,
 /// byte order and storage. Throws kNotFound, kIo, and kInvalidArray for anything else.

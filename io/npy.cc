@@ -162,6 +162,25 @@ Contents<Type> Read(const std::string& path, std::span<const Code<Type>> codes,
   return {type, shape, copy};
 }
 
+// Format 1.0, as numpy.save does.
+void Write(const std::string& path, const std::string& descr, const std::vector<int64_t>& shape,
+           std::span<const std::byte> data) {
+  std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}",
+                                   descr, fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+  constexpr size_t kPrefixBytes = 10, kAlignment = 64;  // The data begin at a multiple of it.
+  header.append(kAlignment - 1 - (kPrefixBytes + header.size()) % kAlignment, ' ');
+  header += '\n';
+  std::string start("\x93NUMPY\x01\x00", 8);
+  start += static_cast<char>(header.size() & 0xFF);
+  start += static_cast<char>(header.size() >> 8);
+  start += header;
+  ReplacementFile replacement(path, "write_npy");
+  replacement.file().WriteAt(0, std::as_bytes(std::span(start)));
+  replacement.file().WriteAt(static_cast<int64_t>(start.size()), data);
+  replacement.file().Sync();
+  replacement.Commit();
+}
+
 }  // namespace
 
 Array ReadNpy(const std::string& path) {
@@ -177,21 +196,14 @@ FloatArray ReadNpyFloats(const std::string& path) {
 }
 
 void WriteNpyFloats(const std::string& path, const NamedFloats& array) {
-  std::string header =
-      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{}), }}",
-                  fmt::join(array.shape, ", "), array.shape.size() == 1 ? "," : "");
-  constexpr size_t kPrefixBytes = 10, kAlignment = 64;  // The data begin at a multiple of it.
-  header.append(kAlignment - 1 - (kPrefixBytes + header.size()) % kAlignment, ' ');
-  header += '\n';
-  std::string start("\x93NUMPY\x01\x00", 8);
-  start += static_cast<char>(header.size() & 0xFF);
-  start += static_cast<char>(header.size() >> 8);
-  start += header;
-  ReplacementFile replacement(path, "write_npy");
-  replacement.file().WriteAt(0, std::as_bytes(std::span(start)));
-  replacement.file().WriteAt(static_cast<int64_t>(start.size()), std::as_bytes(array.values));
-  replacement.file().Sync();
-  replacement.Commit();
+  Write(path, "<f4", array.shape, std::as_bytes(array.values));
+}
+
+void WriteNpy(const std::string& path, const Array& array) {
+  const auto code =
+      std::ranges::find(kArrayCodes, array.dtype(), [](const Code<DType>& c) { return c.type; });
+  Write(path, fmt::format("{}{}", code->bytes == 1 ? '|' : '<', code->code), array.shape(),
+        std::span(array.data(), static_cast<size_t>(array.size_bytes())));
 }
 
 }  // namespace splashmask

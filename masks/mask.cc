@@ -135,38 +135,6 @@ struct Axis {
   int64_t length;
 };
 
-// The position of each row or column, as int32 where they fit (JAX's dtype for q_sequence).
-Array LayoutPositions(const Positions& layout, Axis axis) {
-  const auto [axis_name, length] = axis;
-  const int64_t n = layout.n;
-  const std::string_view name = layout.kind == Positions::Kind::kZigzag ? "zigzag" : "striped";
-  const int64_t limit = length / CountPieces(layout);
-  if (n < 1 || n > limit || length % (n * CountPieces(layout)) != 0) {
-    Invalid("expected {}(n) with {} to divide {}_len ({}), got n = {}", name,
-            layout.kind == Positions::Kind::kZigzag ? "2n" : "n", axis_name, length, n);
-  }
-  if (length > std::numeric_limits<int32_t>::max()) {
-    throw Error(
-        ErrorCode::kTooLarge,
-        fmt::format("[mask] expected {}_len below 2^31 for {}, got {}", axis_name, name, length));
-  }
-  std::vector<int32_t> positions;
-  positions.reserve(static_cast<size_t>(length));
-  if (layout.kind == Positions::Kind::kStriped) {
-    for (int64_t shard = 0; shard < n; ++shard) {
-      for (int64_t p = shard; p < length; p += n) positions.push_back(static_cast<int32_t>(p));
-    }
-  } else {
-    const int64_t piece = length / (2 * n);
-    for (int64_t shard = 0; shard < n; ++shard) {
-      for (int64_t start : {shard * piece, (2 * n - 1 - shard) * piece}) {
-        for (int64_t i = 0; i < piece; ++i) positions.push_back(static_cast<int32_t>(start + i));
-      }
-    }
-  }
-  return Array::FromVector(positions);
-}
-
 // positions[index[r]] for each r, in the dtype of `positions`.
 Array Gather(const Array& positions, const Array& index) {
   const int64_t item = DTypeSize(positions.dtype());
@@ -180,7 +148,8 @@ Array Gather(const Array& positions, const Array& index) {
 node::Order MakeOrder(const Positions& written, Axis axis, bool is_index) {
   const bool is_array = written.kind == Positions::Kind::kArray;
   if (is_array) CheckVector(written.array, axis.length, fmt::format("{} positions", axis.name));
-  node::Order order{written, is_array ? written.array : LayoutPositions(written, axis)};
+  node::Order order{
+      written, is_array ? written.array : node::LayoutPositions(written, axis.name, axis.length)};
   if (!is_index) return order;
   order.positions.ForEach([&](int64_t i, int64_t position) {
     if (position >= 0 && position < axis.length) return;
@@ -211,6 +180,36 @@ std::optional<node::Order> Compose(const std::optional<node::Order>& inner,
 }  // namespace
 
 namespace node {
+Array LayoutPositions(const Positions& layout, std::string_view axis, int64_t length) {
+  const int64_t n = layout.n;
+  const std::string_view name = layout.kind == Positions::Kind::kZigzag ? "zigzag" : "striped";
+  const int64_t limit = length / CountPieces(layout);
+  if (n < 1 || n > limit || length % (n * CountPieces(layout)) != 0) {
+    Invalid("expected {}(n) with {} to divide {}_len ({}), got n = {}", name,
+            layout.kind == Positions::Kind::kZigzag ? "2n" : "n", axis, length, n);
+  }
+  if (length > std::numeric_limits<int32_t>::max()) {
+    throw Error(
+        ErrorCode::kTooLarge,
+        fmt::format("[mask] expected {}_len below 2^31 for {}, got {}", axis, name, length));
+  }
+  std::vector<int32_t> positions;
+  positions.reserve(static_cast<size_t>(length));
+  if (layout.kind == Positions::Kind::kStriped) {
+    for (int64_t shard = 0; shard < n; ++shard) {
+      for (int64_t p = shard; p < length; p += n) positions.push_back(static_cast<int32_t>(p));
+    }
+  } else {
+    const int64_t piece = length / (2 * n);
+    for (int64_t shard = 0; shard < n; ++shard) {
+      for (int64_t start : {shard * piece, (2 * n - 1 - shard) * piece}) {
+        for (int64_t i = 0; i < piece; ++i) positions.push_back(static_cast<int32_t>(start + i));
+      }
+    }
+  }
+  return Array::FromVector(positions);
+}
+
 bool IsIdentity(const Array& positions) {
   return positions.AllOf([](int64_t i, int64_t position) { return position == i; });
 }

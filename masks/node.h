@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -70,6 +71,9 @@ struct Order {
   /// What `written` denotes: int64 or smaller, for rows with the dtype of q_sequence.
   Array positions;
 };
+/// What zigzag(n) or striped(n) denotes on an axis ("q" or "kv") of that length: int32, JAX's dtype
+/// for q_sequence. Throws kInvalidArgument, kTooLarge.
+Array LayoutPositions(const Positions& layout, std::string_view axis, int64_t length);
 /// Whether each row, or column, is evaluated at its own index.
 bool IsIdentity(const Array& positions);
 struct Reorder {

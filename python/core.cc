@@ -39,6 +39,7 @@ NB_MODULE(_core, m) {
   // Objects that module globals still hold when Python exits are no leaks.
   nb::set_leak_warnings(false);
   m.attr("__version__") = SPLASHMASK_VERSION;
+  BindBalance(m);
   BindCost(m);
   BindFootprint(m);
   BindMask(m);

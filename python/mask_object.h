@@ -37,6 +37,7 @@ class MaskObject {
 MultiHeadMask ToMultiHeadMask(const std::vector<const MaskObject*>& heads);
 
 void BindAttention(nanobind::module_& m);
+void BindBalance(nanobind::module_& m);
 void BindCost(nanobind::module_& m);
 void BindFootprint(nanobind::module_& m);
 void BindFfiHandlers(nanobind::module_& m);  ///< Where XLA's header was found.

@@ -103,6 +103,8 @@ def features_of(row):
         f |= {f"next_v{g}": following * (g == generation) for g in (4, 5, 6, 7)}
         f |= {"later": later * (generation in (5, 6)), "later_v7": later * (generation == 7)}
     elif kernel != "dq":
+        width_of_sums = max(lanes(c["head_dim"]), lanes(c["head_dim_v"]))
+        f |= {"wide": 4 * c["block_q"] * width_of_sums * (width_of_sums > 128)}
         f |= {"tile_v4": tile * (generation == 4), "tile_v7": tile * (generation == 7), "next": following}
     return f
 

@@ -12,6 +12,7 @@
 
 from ._core import Error, __version__
 from .attention import SplashAttention
+from .balancing import ShardBalance, balance
 from .comparing import (
     Difference,
     DifferingPair,
@@ -85,8 +86,10 @@ __all__ = [
     "PackedPass",
     "PackedTables",
     "Plan",
+    "ShardBalance",
     "SplashAttention",
     "__version__",
+    "balance",
     "blocks",
     "clear_cache",
     "compile",

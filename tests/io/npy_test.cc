@@ -130,6 +130,25 @@ TEST_F(NpyTest, ReadsEmptyArraysAndScalars) {
   EXPECT_EQ(scalar.At(0), 42);
 }
 
+TEST_F(NpyTest, WritesWhatNumPyWrites) {
+  const auto expect = [&](const Array& array, const std::string& bytes) {
+    WriteNpy(path_, array);
+    EXPECT_EQ(bytes, ReadFile(path_));
+    EXPECT_EQ(array, ReadNpy(path_));
+  };
+  const std::vector<int32_t> ints{1, -2, 70000};
+  expect(Array::FromVector(ints), MakePaddedNpy("<i4", "False", "(3,)", Bytes(ints)));
+  const auto bytes = std::make_shared<std::vector<uint8_t>>(std::vector<uint8_t>{1, 0, 0, 1, 1, 1});
+  expect(Array(DType::kBool, {2, 3}, std::shared_ptr<const void>(bytes, bytes->data())),
+         MakePaddedNpy("|b1", "False", "(2, 3)", Bytes(*bytes)));
+  expect(Array(DType::kUInt16, {3, 1}, std::shared_ptr<const void>(bytes, bytes->data())),
+         MakePaddedNpy("<u2", "False", "(3, 1)", Bytes(*bytes)));
+  expect(Array(), MakePaddedNpy("<i8", "False", "(0,)", ""));
+  ExpectError(ErrorCode::kIo, "[write_npy] /no/such.npy: ", [&] {
+    WriteNpy("/no/such.npy", Array::FromVector(ints));
+  });
+}
+
 TEST_F(NpyTest, ArrayOutlivesItsFile) {
   const Array array = Read(MakePaddedNpy("<i4", "False", "(2,)", Bytes<int32_t>({3, 4})));
   std::filesystem::remove(path_);

@@ -30,7 +30,7 @@ def test_examples_in_help_work(run, tmp_path):
     (tmp_path / "less").symlink_to(shutil.which("cat"))
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     seen = 0
-    for command in ["compile", "diff", "explain", "inspect", "run", "show", "verify", ""]:
+    for command in ["compile", "diff", "explain", "inspect", "plan", "run", "show", "verify", ""]:
         if command == "verify":
             shutil.copy(tmp_path / "llama.h5", tmp_path / "edited.h5")
         text = run(*command.split(), "--help").stdout
@@ -118,7 +118,7 @@ def test_json_is_documented(run):
 # --- Bad arguments: exit 2, a message that names the fragment, nothing written.
 
 BAD_ARGUMENTS = [
-    ([], "expected a command (compile, diff, explain, inspect, run, show, verify, bench)"),
+    ([], "expected a command (compile, diff, explain, inspect, plan, run, show, verify, bench)"),
     (["compil"], "got 'compil': did you mean compile?"),
     (["--versoin"], "unknown option --versoin: did you mean --version?"),
     (["compile"], "MASK is required"),
