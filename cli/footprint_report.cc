@@ -65,7 +65,7 @@ std::string MisfitText(const Misfit& misfit) {
   std::string text = fmt::format("{} of {} is the first that does not fit, by {}\n", misfit.memory,
                                  TpuKernelName(misfit.kernel), Bytes(misfit.bytes_over));
   if (misfit.nearest) {
-    text += "nearest blocks that fit: " + BlocksAsOptions(misfit.kernel, *misfit.nearest) + "\n";
+    text += "nearest blocks that fit:\n  " + BlocksAsOptions(misfit.kernel, *misfit.nearest) + "\n";
   }
   if (misfit.least_limit_kib) {
     text +=

@@ -24,11 +24,11 @@ struct Arguments {
 };
 
 constexpr const char* kHelp =
-    "Tell whether splash attention fits a TPU, or share its work out, before it runs";
+    "Tell how long splash attention takes on a TPU and whether it fits, or share its work out";
 
 constexpr const char* kMore =
-    R"(For each kernel that JAX's splash attention runs: the scoped VMEM that it takes, with the band
-that the compiler's answer lies in, and the SMEM of its tables. Where something does not fit, by how
+    R"(For each kernel that JAX's splash attention runs: how long it takes, the scoped VMEM that it
+needs, with the band that the compiler's answer lies in, and the SMEM of its tables. Where something does not fit, by how
 many bytes, and the nearest block sizes that do. Exit code 1 when it does not fit, 0 when it does or
 when it is too close to call.
 
@@ -41,7 +41,7 @@ five layers have the first for one that has the second. kv positions stay in the
 
 Examples:
   splashmask plan llama.h5 --chip v6e --kv-heads 8
-  splashmask plan 'causal()' --q-len 32768 --heads 32 --block-q 2048 --block-kv 2048 --chip v5p
+  splashmask plan 'causal()' --q-len 32768 --heads 32 --block-q 1024 --block-kv 1024 --chip v5p
   splashmask plan --balance lpt --shards 8 'local(1023, 0)' 'causal()' --weights 5,1 --q-len 65536
   splashmask plan --balance lpt --shards 8 'causal()' --q-len 65536 -o even.h5)";
 
@@ -69,14 +69,13 @@ ExitCode Balance(const Arguments& arguments, const std::atomic<bool>& stop) {
 }
 
 ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
-  if (arguments.masks.empty()) Fail("expected a MASK");
   if (!arguments.method.empty()) return Balance(arguments, stop);
   if (!(arguments.balance == BalanceArguments())) {
     Fail(
         "expected --balance beside --shards, --weights, --unit, --output, --permutation and "
         "--threads");
   }
-  if (arguments.masks.size() > 1) Fail("expected one MASK without --balance");
+  if (arguments.masks.size() != 1) Fail("expected one MASK without --balance");
   PlanArguments question = arguments.question;
   question.mask = arguments.masks[0];
   return PlanFootprint(question, arguments.json, stop);

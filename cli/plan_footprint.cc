@@ -3,12 +3,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "splashmask/cli/footprint_report.h"
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/cli/progress_bar.h"
 #include "splashmask/cli/terminal.h"
+#include "splashmask/cli/time_report.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/cost/nearest_fit.h"
+#include "splashmask/planner/cost/step_counts.h"
+#include "splashmask/planner/cost/time_model.h"
 
 namespace json = boost::json;
 
@@ -51,6 +56,24 @@ FootprintAnswer Answer(const PlanQuestion& question) {
   return answer;
 }
 
+std::vector<SlowestShard> TimesOf(const PlanQuestion& question) {
+  const int64_t kv_heads = question.config.kv_heads == 1
+                               ? 1
+                               : question.config.kv_heads * question.plan.options.head_shards;
+  std::vector<SlowestShard> slowest;
+  for (const TpuKernel kernel : KernelsOf(question.config.block_sizes)) {
+    const std::vector<StepCounts> shards = CountSteps(question.plan, PassOf(kernel), kv_heads);
+    SlowestShard result{kernel, {}, 0};
+    for (const StepCounts& counts : shards) {
+      const KernelTime time = PredictTime(*question.spec, kernel, question.config, counts);
+      if (time.total() > result.time.total()) result.time = time;
+      result.mean_seconds += time.total() / static_cast<double>(shards.size());
+    }
+    slowest.push_back(result);
+  }
+  return slowest;
+}
+
 std::string CallText(const PlanQuestion& question) {
   const AttentionConfig& config = question.config;
   return fmt::format(
@@ -83,12 +106,17 @@ ExitCode PlanFootprint(const PlanArguments& arguments, bool as_json,
   const PlanQuestion question = AskedQuestion(arguments, bar.Step("compile"));
   bar.Wipe();
   const FootprintAnswer answer = Answer(question);
+  const std::vector<SlowestShard> times = TimesOf(question);
   if (as_json) {
     json::object result = CallJson(question);
     for (const auto& [key, value] : FootprintJson(answer)) result[key] = value;
+    for (size_t i = 0; i < times.size(); ++i) {
+      result["kernels"].at(i).as_object()["time"] = TimeJson(times[i]);
+    }
     WriteStdout(ToLine(result));
   } else {
-    WriteStdout(CallText(question) + FootprintText(answer, *question.spec));
+    WriteStdout(CallText(question) + TimesText(times) + "\n" +
+                FootprintText(answer, *question.spec));
   }
   return answer.fit() == Fit::kDoesNotFit ? kAnswerIsNo : kDone;
 }

@@ -12,98 +12,84 @@ constexpr double kMiB = 1 << 20;
 
 // Factors of what follows, fitted by tools/fit_vmem.py; each is 0 or more.
 struct Fitted {
-  double tile;           // The logits of a compute step.
-  double tile_v4;        // More of them on v4,
-  double tile_v7;        // on tpu7x,
-  double tile_soft_cap;  // with a soft cap,
-  double tile_f32;       // of float32 operands,
-  double tile_masked;    // and under any mask.
-  // Of what the compiler overlaps of the next steps, up to kNext bytes.
-  double next_v4, next_v5, next_v6, next_v7;
-  // Of further ones, up to twice as much.
-  double later, later_v7;
+  double tile = 0;           // The logits of a compute step.
+  double tile_soft_cap = 0;  // More of them with a soft cap,
+  double tile_f32 = 0;       // of float32 operands,
+  double tile_masked = 0;    // under any mask,
+  double tile_v4 = 0;        // on v4,
+  double tile_v7 = 0;        // and on tpu7x.
   // Blocks of operands that the kernel transposes.
-  double q, k, v;
-  double in_registers;  // MiB that stay there, where a tile is larger than most of them.
-  // The band: a share of all, and MiB.
-  double band_share, band_mib;
+  double q = 0, k = 0, v = 0;
+  // Sums over heads that are wider than a matrix unit.
+  double wide = 0;
+  // Of what the compiler overlaps of the next steps, up to kNext bytes.
+  double next_v4 = 0, next_v5 = 0, next_v6 = 0, next_v7 = 0;
+  // Of further ones, up to twice as much.
+  double later = 0, later_v7 = 0;
+  double in_registers = 0;  // MiB that stay there, where a tile is larger than most of them.
+  // The band: a share of all, and MiB; many: where there are more than two compute steps.
+  double band_share = 0, band_mib = 0, band_mib_many = 0;
 };
 
 constexpr double kNext = 0.6 * kMiB;
 constexpr double kSmallTile = 0.2 * kMiB;
 
-constexpr Fitted kForward{.tile = 0.95,
-                          .tile_v4 = 0,
-                          .tile_v7 = 0,
-                          .tile_soft_cap = 0,
-                          .tile_f32 = 0,
-                          .tile_masked = 0.11,
-                          .next_v4 = 0.46,
-                          .next_v5 = 0.65,
-                          .next_v6 = 0.92,
-                          .next_v7 = 1.01,
-                          .later = 0.20,
-                          .later_v7 = 0.59,
-                          .q = 1.21,
-                          .k = 0.58,
-                          .v = 0.61,
+constexpr Fitted kForward{.tile = 0.98,
+                          .tile_soft_cap = 0.16,
+                          .tile_masked = 0.05,
+                          .q = 0.50,
+                          .k = 1.18,
+                          .v = 1.11,
+                          .next_v4 = 0.40,
+                          .next_v5 = 0.79,
+                          .next_v6 = 0.96,
+                          .next_v7 = 0.94,
+                          .later = 0.19,
+                          .later_v7 = 0.43,
                           .in_registers = 0.12,
-                          .band_share = 0.2,
-                          .band_mib = 0.1};
-constexpr Fitted kDq{.tile = 1.24,
-                     .tile_v4 = 0,
-                     .tile_v7 = 0,
-                     .tile_soft_cap = 0,
-                     .tile_f32 = 0,
+                          .band_share = 0.25,
+                          .band_mib = 0.25,
+                          .band_mib_many = 0.5};
+constexpr Fitted kDq{.tile = 1.23,
+                     .tile_soft_cap = 0.74,
                      .tile_masked = 0.09,
-                     .next_v4 = 0,
-                     .next_v5 = 0,
-                     .next_v6 = 0,
-                     .next_v7 = 0,
-                     .later = 0,
-                     .later_v7 = 0,
-                     .q = 0.36,
-                     .k = 1.45,
-                     .v = 0.63,
+                     .q = 0.14,
+                     .k = 1.50,
+                     .v = 1.10,
                      .in_registers = 0.2,
                      .band_share = 0.2,
-                     .band_mib = 0.1};
-constexpr Fitted kDkv{.tile = 1.12,
-                      .tile_v4 = 0.85,
-                      .tile_v7 = 0,
-                      .tile_soft_cap = 0,
-                      .tile_f32 = 0.15,
-                      .tile_masked = 0.09,
-                      .next_v4 = 0.05,
-                      .next_v5 = 0.05,
-                      .next_v6 = 0.05,
-                      .next_v7 = 0.05,
-                      .later = 0,
-                      .later_v7 = 0,
-                      .q = 2.19,
-                      .k = 0.49,
-                      .v = 0,
+                     .band_mib = 0.06,
+                     .band_mib_many = 0.06};
+constexpr Fitted kDkv{.tile = 1.10,
+                      .tile_soft_cap = 1.11,
+                      .tile_f32 = 0.25,
+                      .tile_masked = 0.12,
+                      .tile_v4 = 0.61,
+                      .q = 2.00,
+                      .k = 0.73,
+                      .wide = 0.41,
                       .in_registers = 0.2,
-                      .band_share = 0.2,
-                      .band_mib = 0.1};
-constexpr Fitted kFused{.tile = 1.20,
-                        .tile_v4 = 0.65,
-                        .tile_v7 = 0.27,
-                        .tile_soft_cap = 0.99,
-                        .tile_f32 = 0,
-                        .tile_masked = 0.06,
-                        .next_v4 = 0.17,
-                        .next_v5 = 0.17,
-                        .next_v6 = 0.17,
-                        .next_v7 = 0.17,
-                        .later = 0,
-                        .later_v7 = 0,
-                        .q = 0.22,
-                        .k = 0,
-                        .v = 1.70,
+                      .band_share = 0.25,
+                      .band_mib = 0.23,
+                      .band_mib_many = 0.23};
+constexpr Fitted kFused{.tile = 1.22,
+                        .tile_soft_cap = 1.02,
+                        .tile_f32 = 0.01,
+                        .tile_masked = 0.02,
+                        .tile_v4 = 0.39,
+                        .tile_v7 = 0.14,
+                        .q = 0.94,
+                        .k = 1.16,
+                        .v = 1.19,
+                        .wide = 0.75,
+                        .next_v4 = 0.08,
+                        .next_v5 = 0.08,
+                        .next_v6 = 0.08,
+                        .next_v7 = 0.08,
                         .in_registers = 0.2,
                         .band_share = 0.2,
-                        .band_mib = 0.1};
+                        .band_mib = 0.2,
+                        .band_mib_many = 0.2};
 
 const Fitted& FittedOf(TpuKernel kernel) {
   switch (kernel) {
@@ -125,10 +111,10 @@ double NextOf(const Fitted& fitted, int generation) {
                            : fitted.next_v7;
 }
 
-// Of a block whose head dimension fills whole lanes.
+int64_t WholeLanes(int64_t head_dim) { return (head_dim + 127) / 128 * 128; }
+
 double BlockBytes(int64_t positions, int64_t head_dim, const AttentionConfig& config) {
-  const int64_t lanes = (head_dim + 127) / 128 * 128;
-  return static_cast<double>(positions * lanes * OperandBytes(config.dtype));
+  return static_cast<double>(positions * WholeLanes(head_dim) * OperandBytes(config.dtype));
 }
 
 }  // namespace
@@ -160,10 +146,14 @@ ByteBand VmemTemporaries(const TpuSpec& spec, TpuKernel kernel, const AttentionC
   if (sizes.v_layout == QkvLayout::kSeqMinor) {
     bytes += fitted.v * BlockBytes(blocks.kv, config.head_dim_v, config);
   }
+  const int64_t width = WholeLanes(std::max(config.head_dim, config.head_dim_v));
+  if (width > 128) bytes += fitted.wide * 4 * static_cast<double>(blocks.q * width);
   if (tile > kSmallTile) bytes -= fitted.in_registers * kMiB;
   bytes = std::max(bytes, 0.0);
 
-  const double band = fitted.band_share * bytes + fitted.band_mib * kMiB;
+  const bool has_many = blocks.kv > 2 * blocks.kv_compute;
+  const double band =
+      fitted.band_share * bytes + (has_many ? fitted.band_mib_many : fitted.band_mib) * kMiB;
   return {std::llround(bytes), std::llround(std::max(bytes - band, 0.0)),
           std::llround(bytes + band)};
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""splashmask plan: whether kernels fit a chip, and what would. What the compiler says of the same
+"""splashmask plan: how long kernels take, whether they fit a chip, and what would. What the compiler says of the same
 numbers is in vmem_test.py."""
 
 import json
@@ -46,6 +46,25 @@ def test_small_blocks_fit(run):
         assert sum(window["bytes"] for window in vmem["windows"]) == vmem["window_bytes"]
         assert vmem["least"] <= vmem["bytes"] <= vmem["most"] <= vmem["limit"] == 32 << 20
         assert kernel["smem"]["bytes"] == sum(t["bytes"] for t in kernel["smem"]["tables"])
+
+
+def test_times_follow_the_work(run):
+    """A causal mask takes about half of what no mask takes; the slowest of shards is told."""
+    long = ["--q-len", "32768", "--heads", "8", "--chip", "tpu7x", "--passes", "fwd", "--block-q",
+            "1024", "--block-kv", "1024"]
+    full, causal, sharded = (
+        answer_of(run, *arguments, *long)["kernels"][0]["time"] for arguments in
+        (["full()"], ["causal()"], ["causal()", "--q-seq-shards", "4"]))
+    for time in (full, causal, sharded):
+        parts = [time[name] for name in ("products", "vector", "hbm", "overhead")]
+        assert 0 < max(parts[:3]) <= time["kernel"] <= sum(parts)
+        assert time["total"] == pytest.approx(time["kernel"] + time["around"])
+        assert 0 < time["relative_uncertainty"] < 1
+        assert any("timings" in reason or "timed" in reason for reason in time["extrapolated"])
+    assert full["mean_of_shards"] == full["total"]
+    assert 0.4 < causal["total"] / full["total"] < 0.65
+    # The last quarter of the rows of a triangle: 7/16 of it, 7/4 of the mean.
+    assert 1.5 < sharded["total"] / sharded["mean_of_shards"] < 1.8
 
 
 def test_passes_and_the_fused_kernel(run):
@@ -139,6 +158,14 @@ def test_stored_masks_take_a_window(run):
     (["causal()", *CALL, "--block-q-dq", "64"],
      "[plan] expected block_q_dq (64) to be a multiple of 128, as q positions lie in lanes there: "
      "nearest is 128"),
+    ([*CALL], "[arguments] expected one MASK without --balance"),
+    (["causal()", "full()", *CALL], "[arguments] expected one MASK without --balance"),
+    (["causal()", *CALL, "--shards", "2"],
+     "[arguments] expected --balance beside --shards, --weights, --unit, --output, --permutation and "
+     "--threads"),
+    (["causal()", *CALL, "--balance", "lpt", "--shards", "2"],
+     "[arguments] expected neither a chip nor a call beside --balance: it takes lengths, --block-q and "
+     "--block-kv"),
     (["causal()", *CALL, "--fused-bwd", "--block-q-dq", "128"],
      "[arguments] expected no --block-q-dq and --block-kv-dq with --fused-bwd"),
 ])
