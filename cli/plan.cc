@@ -8,6 +8,7 @@
 
 #include "splashmask/cli/commands.h"
 #include "splashmask/cli/plan_balance.h"
+#include "splashmask/cli/plan_compare_xla.h"
 #include "splashmask/cli/plan_footprint.h"
 #include "splashmask/masks/error.h"
 
@@ -20,6 +21,7 @@ struct Arguments {
   PlanArguments question;
   BalanceArguments balance;
   std::string method;  // Of balancing; empty without.
+  std::optional<std::string> compare_xla;
   bool json = false;
 };
 
@@ -39,6 +41,11 @@ side by side. Work is counted exactly: in blocks that the kernel visits, as it c
 whole, or in visible pairs. Several masks are those of a model's layers: --weights 5,1 says that
 five layers have the first for one that has the second. kv positions stay in their order.
 
+With --compare-xla the buffers that a program of the forward kernel should have in memory, beside
+those that XLA gave it: FILE is the buffer assignment that XLA_FLAGS=--xla_dump_to=DIR makes it
+write. Block sizes, heads and lengths are the kernel's, as its custom call tells them. Exit code 1
+where any differs.
+
 Examples:
   splashmask plan llama.h5 --chip v6e --kv-heads 8
   splashmask plan 'causal()' --q-len 32768 --heads 32 --block-q 1024 --block-kv 1024 --chip v5p
@@ -52,23 +59,47 @@ Examples:
 ExitCode Balance(const Arguments& arguments, const std::atomic<bool>& stop) {
   BalanceArguments balance = arguments.balance;
   const PlanArguments& asked = arguments.question;
-  PlanArguments of_balance;  // What of them it takes.
-  of_balance.lengths = balance.lengths = asked.lengths;
-  of_balance.block_q = asked.block_q;
-  of_balance.block_kv = asked.block_kv;
-  if (!(asked == of_balance)) {
+  PlanArguments others = asked;  // That it does not take.
+  others.lengths = MaskLengths();
+  others.block_q.reset();
+  others.block_kv.reset();
+  if (!(others == PlanArguments())) {
     Fail(
         "expected neither a chip nor a call beside --balance: it takes lengths, --block-q and "
         "--block-kv");
   }
   balance.masks = arguments.masks;
+  balance.lengths = asked.lengths;
   balance.method = arguments.method;
   balance.block_q = asked.block_q.value_or(balance.block_q);
   balance.block_kv = asked.block_kv.value_or(balance.block_kv);
   return PlanBalance(balance, arguments.json, stop);
 }
 
+ExitCode CompareXla(const Arguments& arguments, const std::atomic<bool>& stop) {
+  const PlanArguments& asked = arguments.question;
+  PlanArguments others = asked;  // That it does not take.
+  others.lengths = MaskLengths();
+  others.chip.reset();
+  others.scoped_vmem_limit_kib.reset();
+  if (!(others == PlanArguments())) {
+    Fail(
+        "expected no call beside --compare-xla, whose dump tells it: lengths, --chip and "
+        "--scoped-vmem-limit-kib are taken");
+  }
+  CompareXlaArguments compare;
+  compare.plan = arguments.masks[0];
+  compare.lengths = asked.lengths;
+  compare.file = *arguments.compare_xla;
+  compare.chip = asked.chip.value_or(compare.chip);
+  compare.scoped_vmem_limit_kib = asked.scoped_vmem_limit_kib;
+  return PlanCompareXla(compare, arguments.json, stop);
+}
+
 ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
+  if (!arguments.method.empty() && arguments.compare_xla) {
+    Fail("expected --balance or --compare-xla, got both");
+  }
   if (!arguments.method.empty()) return Balance(arguments, stop);
   if (!(arguments.balance == BalanceArguments())) {
     Fail(
@@ -76,6 +107,7 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
         "--threads");
   }
   if (arguments.masks.size() != 1) Fail("expected one MASK without --balance");
+  if (arguments.compare_xla) return CompareXla(arguments, stop);
   PlanArguments question = arguments.question;
   question.mask = arguments.masks[0];
   return PlanFootprint(question, arguments.json, stop);
@@ -108,6 +140,7 @@ void AddPlan(CommandLine& line) {
                      "A plan file, or the text form of a mask; with --balance texts");
   AddPlanArguments(syntax, arguments->question);
   AddBalance(syntax, *arguments);
+  syntax.Text("--compare-xla", "FILE", arguments->compare_xla, "A buffer assignment of XLA");
   syntax.Flag("--json", arguments->json, "Print one JSON object instead of text");
 }
 

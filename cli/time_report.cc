@@ -17,7 +17,7 @@ std::string Milliseconds(double seconds) { return fmt::format("{:.3f}", seconds 
 
 std::string Line(const SlowestShard& kernel) {
   const KernelTime& time = kernel.time;
-  return fmt::format("{:<14}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>6.0f}{}\n",
+  return fmt::format("{:<14}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>5.0f}{}\n",
                      TpuKernelName(kernel.kernel), Milliseconds(time.mxu),
                      Milliseconds(time.vector), Milliseconds(time.hbm), Milliseconds(time.overhead),
                      Milliseconds(time.transposes), Milliseconds(time.total()),
@@ -29,7 +29,7 @@ std::string Line(const SlowestShard& kernel) {
 std::string TimesText(const std::vector<SlowestShard>& kernels) {
   std::string text =
       "time of a call in ms; parts overlap\n"
-      "kernel           products    vector       HBM     other    around     total   ± %\n";
+      "kernel         products   vector      HBM    other   around    total  ± %\n";
   for (const SlowestShard& kernel : kernels) text += Line(kernel);
   for (const SlowestShard& kernel : kernels) {
     const double ratio = kernel.time.total() / kernel.mean_seconds;

@@ -40,6 +40,7 @@ NB_MODULE(_core, m) {
   nb::set_leak_warnings(false);
   m.attr("__version__") = SPLASHMASK_VERSION;
   BindBalance(m);
+  BindBuffers(m);
   BindCost(m);
   BindFootprint(m);
   BindMask(m);

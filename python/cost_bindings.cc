@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "splashmask/masks/error.h"
 #include "splashmask/planner/cost/attention_config.h"
 #include "splashmask/planner/cost/step_counts.h"
 #include "splashmask/planner/cost/time_model.h"
@@ -44,31 +43,11 @@ nb::dict ToDict(const TpuSpec& spec) {
   return result;
 }
 
-TpuKernel ToKernel(const std::string& name) {
-  for (const TpuKernel kernel : kAllTpuKernels) {
-    if (TpuKernelName(kernel) == name) return kernel;
-  }
-  throw Error(ErrorCode::kInvalidArgument,
-              "[plan] expected a kernel fwd, fwd_residuals, dq, dkv or fused, got " + name);
-}
-
 // (q, kv, kv_compute) of that kernel.
 BlockSizes ToBlockSizes(TpuKernel kernel, const std::array<int64_t, 3>& blocks,
                         const std::array<bool, 3>& seq_minor) {
-  BlockSizes sizes;
-  if (PassOf(kernel) == Pass::kFwd) {
-    sizes.block_q = blocks[0];
-    sizes.block_kv = blocks[1];
-    sizes.block_kv_compute = blocks[2];
-  } else if (kernel == TpuKernel::kDq) {
-    sizes.block_q_dq = blocks[0];
-    sizes.block_kv_dq = blocks[1];
-  } else {
-    sizes.block_q_dkv = blocks[0];
-    sizes.block_kv_dkv = blocks[1];
-    sizes.block_kv_dkv_compute = blocks[2];
-    sizes.use_fused_bwd_kernel = kernel == TpuKernel::kFused;
-  }
+  BlockSizes sizes = WithBlocks({}, kernel, {blocks[0], blocks[1], blocks[2]});
+  sizes.use_fused_bwd_kernel = kernel == TpuKernel::kFused;
   const auto layout = [&](size_t i) {
     return seq_minor[i] ? QkvLayout::kSeqMinor : QkvLayout::kHeadDimMinor;
   };
@@ -101,7 +80,7 @@ nb::list AttentionTime(const PlanObject& plan, const std::string& kernel_name,
                        int64_t head_dim, int64_t head_dim_v, const std::string& dtype,
                        bool segments, bool soft_cap, bool tokamax, bool lp_scheduler,
                        bool length_major) {
-  const TpuKernel kernel = ToKernel(kernel_name);
+  const TpuKernel kernel = TpuKernelFromName(kernel_name);
   const TpuSpec& spec = FindTpuSpec(chip);
   const Shape shape = plan.plan.mask.shape();
   const PlanOptions& options = plan.plan.options;

@@ -6,7 +6,6 @@
 
 #include <string>
 
-#include "splashmask/masks/error.h"
 #include "splashmask/planner/cost/footprint.h"
 #include "splashmask/python/mask_object.h"
 
@@ -15,14 +14,6 @@ namespace splashmask::python {
 namespace {
 
 namespace nb = nanobind;
-
-TpuKernel KernelOf(const std::string& name) {
-  for (const TpuKernel kernel : kAllTpuKernels) {
-    if (name == TpuKernelName(kernel)) return kernel;
-  }
-  throw Error(ErrorCode::kInvalidArgument,
-              "[plan] expected a kernel fwd, fwd_residuals, dq, dkv or fused, got '" + name + "'");
-}
 
 AttentionConfig ConfigFrom(const nb::dict& given, TpuKernel kernel) {
   const auto number = [&](const char* name) { return nb::cast<int64_t>(given[name]); };
@@ -55,7 +46,7 @@ const char* FitText(Fit fit) {
 
 nb::dict VmemDict(const std::string& chip, const std::string& kernel_name, const nb::dict& given,
                   int64_t limit) {
-  const TpuKernel kernel = KernelOf(kernel_name);
+  const TpuKernel kernel = TpuKernelFromName(kernel_name);
   PassTables tables;
   tables.has_q_sequence = nb::cast<bool>(given["has_q_sequence"]);
   tables.partial_blocks = nb::cast<int64_t>(given["partial_blocks"]);

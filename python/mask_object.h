@@ -38,6 +38,7 @@ MultiHeadMask ToMultiHeadMask(const std::vector<const MaskObject*>& heads);
 
 void BindAttention(nanobind::module_& m);
 void BindBalance(nanobind::module_& m);
+void BindBuffers(nanobind::module_& m);
 void BindCost(nanobind::module_& m);
 void BindFootprint(nanobind::module_& m);
 void BindFfiHandlers(nanobind::module_& m);  ///< Where XLA's header was found.

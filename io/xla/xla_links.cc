@@ -231,7 +231,13 @@ void XlaLinker::LinkRange(const XlaRangeLine& line) {
                                       dump_.sequence_length, begin, end));
   }
   const auto defined = sequence_.find(line.position.instruction);
-  if (defined != sequence_.end() && (defined->second < begin || defined->second > end)) {
+  const auto starts_later = [&, first = static_cast<size_t>(begin)] {
+    return first < buffers_.sequence.size() &&
+           buffers_.sequence[first].find("-start") != std::string::npos;
+  };
+  // What is computed aside lives from where that is started.
+  if (defined != sequence_.end() &&
+      (defined->second > end || (defined->second < begin && !starts_later()))) {
     line.place.Contradict(
         fmt::format("expected a live range around instruction {}, which defines "
                     "the value, got {} to {}",

@@ -111,6 +111,13 @@ std::string_view TpuKernelName(TpuKernel kernel) {
   return "";
 }
 
+TpuKernel TpuKernelFromName(std::string_view name) {
+  for (const TpuKernel kernel : kAllTpuKernels) {
+    if (name == TpuKernelName(kernel)) return kernel;
+  }
+  Expected(fmt::format("a kernel fwd, fwd_residuals, dq, dkv or fused, got '{}'", name));
+}
+
 Pass PassOf(TpuKernel kernel) {
   switch (kernel) {
     case TpuKernel::kDq:

@@ -52,6 +52,8 @@ inline constexpr TpuKernel kAllTpuKernels[] = {TpuKernel::kFwd, TpuKernel::kFwdR
 
 /// "fwd", "fwd_residuals", "dq", "dkv" or "fused".
 std::string_view TpuKernelName(TpuKernel kernel);
+/// Throws kInvalidArgument for any other name.
+TpuKernel TpuKernelFromName(std::string_view name);
 /// Whose tables it reads.
 Pass PassOf(TpuKernel kernel);
 

@@ -31,6 +31,8 @@ struct TpuSpec {
 
   // Of a chip.
   int64_t hbm_bytes;
+  /// What XLA rounds a table of pointers in HBM up to. Source: buffer assignments of libtpu 0.0.51.
+  int64_t hbm_granule_bytes;
   double hbm_bytes_per_second;
   double bf16_flops_per_second;
 

@@ -166,7 +166,7 @@ def _kernel_of(entry: str, in_vmem: dict[str, str]) -> CompiledKernel | None:
 
 def _used_shares(slots: dict[str, tuple[int, int]]) -> dict[str, float]:
     """Matrix units multiply in one of several ways at a time; they are averaged."""
-    share = lambda unit: slots[unit][0] / slots[unit][1]
+    share = lambda unit: slots[unit][0] / max(slots[unit][1], 1)  # A short kernel has no slot of some.
     matmuls = [unit for unit in slots if " matmul" in unit]
     mxus = len({unit.split()[0] for unit in matmuls})
     return {"MXU": sum(map(share, matmuls)) / mxus,

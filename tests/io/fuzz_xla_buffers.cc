@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "splashmask/io/xla/splash_call.h"
 #include "splashmask/io/xla/xla_buffers.h"
 #include "splashmask/masks/error.h"
 #include "tests/io/xla_sample_dump.h"
@@ -35,6 +36,7 @@ void ReadDump(const std::string& dump) {
   for (const splashmask::XlaValue& value : buffers.values) {
     if (!value.instruction || *value.instruction >= buffers.instructions.size()) std::abort();
   }
+  splashmask::FindSplashCall(buffers);
 }
 
 // A shape that was read is printed, and read again as the same.

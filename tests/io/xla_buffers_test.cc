@@ -291,6 +291,22 @@ TEST(XlaBuffersSampleTest, UnreadableKernelsSayWhy) {
       "the kernel's body cannot be read as MLIR bytecode: it does not begin as bytecode does");
 }
 
+// What the start of an asynchronous instruction computes aside stands before it in the sequence.
+TEST(XlaBuffersSampleTest, ValuesComputedAsideLiveFromTheirStart) {
+  std::string dump(kSampleXlaDump);
+  const std::pair<std::string, std::string> edits[] = {
+      {"2:part\n", "2:part-start\n"},
+      {"pair{}:1-2", "pair{}:2-2"},
+      {"    pair{}: 16 bytes (cumulative: 6416 bytes)\n", ""},
+      {"(cumulative: 6428 bytes)", "(cumulative: 6412 bytes)"},
+      {"usage: 6 428 bytes", "usage: 6 412 bytes"}};
+  for (const auto& [from, to] : edits) {
+    ASSERT_NE(dump.find(from), std::string::npos) << from;
+    dump.replace(dump.find(from), from.size(), to);
+  }
+  EXPECT_EQ(ParseXlaBuffers(dump, "sample").values[1].live, (XlaLiveRange{2, 2}));
+}
+
 // Splash attention of another compiler: 8 heads, q_len and kv_len 2048, one block of 2048.
 TEST(XlaBuffersSeedTest, ReadsADumpOfOldForm) {
   const std::string path = SPLASHMASK_SEEDS "/000_42420fece0c12240.txt";

@@ -20,7 +20,7 @@ ALLOWED = {
     "planner/certify": ["masks", "planner"],
     "planner/cost": ["masks", "planner"],
     "kernels": ["masks", "masks/analysis", "planner"],
-    "io": ["masks", "planner"],
+    "io": ["masks", "planner", "planner/cost"],
     "cli": ["masks", "planner", "planner/compile", "planner/certify", "planner/cost", "kernels", "io"],
     "python": [
         "masks", "planner", "planner/compile", "planner/certify", "planner/cost", "kernels", "io"

@@ -111,6 +111,19 @@ TEST(AttentionConfigTest, RefusesWithTheRuleAndTheNearest) {
   }
 }
 
+TEST(AttentionConfigTest, NamesOfKernels) {
+  for (const TpuKernel kernel : kAllTpuKernels) {
+    EXPECT_EQ(TpuKernelFromName(TpuKernelName(kernel)), kernel);
+  }
+  try {
+    TpuKernelFromName("bwd");
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "[plan] expected a kernel fwd, fwd_residuals, dq, dkv or fused, got 'bwd'");
+  }
+}
+
 TEST(AttentionConfigTest, NamesOfDTypes) {
   EXPECT_EQ(OperandDTypeFromName("float32"), OperandDType::kFloat32);
   EXPECT_EQ(OperandDTypeName(OperandDTypeFromName("bfloat16")), "bfloat16");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "splashmask/io/xla/xla_shape.h"
+#include "splashmask/planner/cost/tiled_shape.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

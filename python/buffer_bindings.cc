@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// What programs keep in a TPU's memories.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "splashmask/masks/error.h"
+#include "splashmask/planner/cost/hbm_buffers.h"
+#include "splashmask/planner/cost/tpu_spec.h"
+#include "splashmask/python/mask_object.h"
+#include "splashmask/python/plan_object.h"
+
+namespace splashmask::python {
+
+namespace {
+
+namespace nb = nanobind;
+
+nb::str Text(std::string_view value) { return nb::str(value.data(), value.size()); }
+
+// Of q, k and v: whether the sequence is the fastest axis.
+using SeqMinor = std::tuple<bool, bool, bool>;
+
+nb::dict HbmBuffers(const PlanObject& object, const std::string& chip, AttentionConfig config,
+                    const SeqMinor& seq_minor, const ProgramOptions& options) {
+  const Plan& plan = object.plan;
+  if (!plan.fwd || plan.options.head_shards != 1 || plan.options.q_seq_shards != 1) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "[plan] expected a plan with a forward pass for one device");
+  }
+  config.heads = plan.mask.num_heads();
+  config.q_len = plan.mask.shape().q_len;
+  config.kv_len = plan.mask.shape().kv_len;
+  const auto layout = [](bool is_seq_minor) {
+    return is_seq_minor ? QkvLayout::kSeqMinor : QkvLayout::kHeadDimMinor;
+  };
+  const BlockShape block = plan.fwd->block;
+  config.block_sizes = {.block_q = block.q,
+                        .block_kv = block.kv,
+                        .block_kv_compute = block.kv,
+                        .q_layout = layout(std::get<0>(seq_minor)),
+                        .k_layout = layout(std::get<1>(seq_minor)),
+                        .v_layout = layout(std::get<2>(seq_minor))};
+  const ProgramBuffers predicted =
+      PredictBuffers(config, LiteralsOf(plan.fwd->info), FindTpuSpec(chip), options);
+  nb::list buffers;
+  for (const ProgramBuffer& buffer : predicted.buffers) {
+    buffers.append(nb::make_tuple(buffer.name, Text(BufferKindName(buffer.kind)),
+                                  XlaShapeText(buffer.shape), buffer.bytes));
+  }
+  nb::dict result;
+  result["hbm_bytes"] = predicted.HbmBytes();
+  result["temporary_bytes"] = predicted.temporary_bytes;
+  result["buffers"] = buffers;
+  return result;
+}
+
+}  // namespace
+
+void BindBuffers(nb::module_& m) {
+  m.def(
+      "hbm_buffers",
+      [](const PlanObject& plan, const std::string& chip, int64_t batch, int64_t kv_heads,
+         int64_t head_dim, int64_t head_dim_v, const std::string& dtype, bool segments, bool sinks,
+         const SeqMinor& seq_minor, bool residuals, bool tables_are_arguments,
+         std::optional<int64_t> scoped_vmem_bytes) {
+        const AttentionConfig config{.batch = batch,
+                                     .kv_heads = kv_heads,
+                                     .head_dim = head_dim,
+                                     .head_dim_v = head_dim_v,
+                                     .dtype = OperandDTypeFromName(dtype),
+                                     .segments = segments,
+                                     .sinks = sinks};
+        ProgramOptions options;
+        options.residuals = residuals;
+        options.tables_are_arguments = tables_are_arguments;
+        if (scoped_vmem_bytes) {
+          options.faster_memory = FasterMemoryOf(FindTpuSpec(chip), *scoped_vmem_bytes);
+        }
+        return HbmBuffers(plan, chip, config, seq_minor, options);
+      },
+      nb::arg("plan"), nb::kw_only(), nb::arg("chip"), nb::arg("batch") = 1,
+      nb::arg("kv_heads") = 1, nb::arg("head_dim") = 128, nb::arg("head_dim_v") = 128,
+      nb::arg("dtype") = "bfloat16", nb::arg("segments") = false, nb::arg("sinks") = false,
+      nb::arg("seq_minor") = SeqMinor{}, nb::arg("residuals") = false,
+      nb::arg("tables_are_arguments") = false, nb::arg("scoped_vmem_bytes") = nb::none(),
+      "What a program that calls the forward kernel keeps in memory, as planner/cost/hbm_buffers.h "
+      "predicts it; in HBM alone, or with scoped_vmem_bytes in faster memory too: {hbm_bytes, "
+      "temporary_bytes, buffers: [(name, kind, shape, bytes)]}.");
+}
+
+}  // namespace splashmask::python
