@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "splashmask/cli/commands.h"
+#include "splashmask/cli/compile_arguments.h"
 #include "splashmask/cli/empty_lines.h"
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/plan_report.h"
@@ -37,11 +38,7 @@ struct Arguments {
   std::string mask;
   int64_t q_len = 0;
   std::optional<int64_t> kv_len, heads;
-  int64_t block_q = 512, block_kv = 512;
-  std::optional<int64_t> block_q_dq, block_kv_dq, block_q_dkv, block_kv_dkv;
-  std::vector<std::string> passes;
-  int64_t head_shards = 1, q_seq_shards = 1;
-  bool no_downcast = false, no_shrink = false, fused_bwd = false, simplify = false;
+  CompileArguments compile;
   std::string empty_rows = "warn";
   int threads = 0;
   std::optional<std::string> output;
@@ -65,46 +62,6 @@ Examples:
   splashmask compile 'causal()' --q-len 131072 --heads 32 -o llama.h5
   splashmask compile 'causal() & local(1023, 0)' --q-len 32768 --block-q 1024 -o gemma.h5
   splashmask compile 'causal() & segments("ids.npy", pad=0)' --q-len 16384 --json)";
-
-[[noreturn]] void ThrowUnusable(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, "[arguments] " + message);
-}
-
-/// The block shapes of the passes that were asked for.
-CompileOptions ToOptions(const Arguments& arguments) {
-  CompileOptions options;
-  options.plan = {arguments.head_shards, arguments.q_seq_shards, !arguments.no_downcast,
-                  !arguments.no_shrink,  arguments.fused_bwd,    arguments.simplify};
-  options.threads = arguments.threads;
-
-  const bool names_passes = !arguments.passes.empty();
-  const auto is_wanted = [&](const char* pass) {
-    return !names_passes || std::count(arguments.passes.begin(), arguments.passes.end(), pass) > 0;
-  };
-  const bool names_dq_blocks = arguments.block_q_dq || arguments.block_kv_dq;
-  const bool names_dkv_blocks = arguments.block_q_dkv || arguments.block_kv_dkv;
-  if (arguments.fused_bwd && (names_dq_blocks || (names_passes && is_wanted("dq")))) {
-    ThrowUnusable("expected no dq pass and no dq block sizes with --fused-bwd, got " +
-                  std::string(names_dq_blocks ? "--block-q-dq or --block-kv-dq" : "--passes dq") +
-                  ": the fused backward kernel takes dq from the dkv tables");
-  }
-  if (names_dq_blocks && !is_wanted("dq")) {
-    ThrowUnusable("expected dq in --passes beside --block-q-dq or --block-kv-dq");
-  }
-  if (names_dkv_blocks && !is_wanted("dkv")) {
-    ThrowUnusable("expected dkv in --passes beside --block-q-dkv or --block-kv-dkv");
-  }
-  const BlockShape block{arguments.block_q, arguments.block_kv};
-  if (is_wanted("fwd")) options.fwd = block;
-  if (is_wanted("dq") && !arguments.fused_bwd) {
-    options.dq = {arguments.block_q_dq.value_or(block.q), arguments.block_kv_dq.value_or(block.kv)};
-  }
-  if (is_wanted("dkv")) {
-    options.dkv = {arguments.block_q_dkv.value_or(block.q),
-                   arguments.block_kv_dkv.value_or(block.kv)};
-  }
-  return options;
-}
 
 MultiHeadMask ParseMaskArgument(const Arguments& arguments) {
   const Shape shape{arguments.q_len, arguments.kv_len.value_or(arguments.q_len)};
@@ -132,7 +89,8 @@ std::vector<EmptyLinesOfHeads> CheckEmptyRows(const Arguments& arguments,
 ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   const auto start = std::chrono::steady_clock::now();
   ProgressBar bar(stop);
-  CompileOptions options = ToOptions(arguments);
+  CompileOptions options = CompileOptionsOf(arguments.compile);
+  options.threads = arguments.threads;
   options.progress = bar.Step("compile");
   const MultiHeadMask mask = ParseMaskArgument(arguments);
   // Before the rows, as it refuses what is too large for anything.
@@ -192,21 +150,7 @@ void AddCompile(CommandLine& line) {
   syntax.RequiredInteger("--q-len", a.q_len, "Number of q positions");
   syntax.Integer("--kv-len", a.kv_len, "Number of kv positions (default: --q-len)");
   syntax.Integer("--heads", a.heads, "Number of heads (default: as many as MASK says, else 1)");
-  syntax.Integer("--block-q", a.block_q, "q positions of a block (default: 512)");
-  syntax.Integer("--block-kv", a.block_kv, "kv positions of a block (default: 512)");
-  syntax.Integer("--block-q-dq", a.block_q_dq, "The same for the dq pass (default: --block-q)");
-  syntax.Integer("--block-kv-dq", a.block_kv_dq, "... (default: --block-kv)");
-  syntax.Integer("--block-q-dkv", a.block_q_dkv, "The same for the dkv pass (default: --block-q)");
-  syntax.Integer("--block-kv-dkv", a.block_kv_dkv, "... (default: --block-kv)");
-  syntax.Choices("--passes", "LIST", a.passes, {"fwd", "dq", "dkv"},
-                 "Passes to compile, of fwd,dq,dkv (default: all)");
-  syntax.Integer("--head-shards", a.head_shards, "Shards of the heads (default: 1)");
-  syntax.Integer("--q-seq-shards", a.q_seq_shards, "Shards of the q positions (default: 1)");
-  syntax.Flag("--no-downcast", a.no_downcast, "Keep the tables int32");
-  syntax.Flag("--no-shrink", a.no_shrink, "Keep empty blocks in the grid");
-  syntax.Flag("--fused-bwd", a.fused_bwd, "For use_fused_bwd_kernel: no dq pass, dkv not shrunk");
-  syntax.Flag("--simplify", a.simplify,
-              "Compile the masks in normal form; the kernel computes those of positions alone");
+  AddCompileArguments(syntax, a.compile);
   syntax.Choice("--empty-rows", "WHAT", a.empty_rows, {"error", "warn", "allow"},
                 "Rows that attend to nothing: error, warn or allow (default: warn)");
   syntax.Integer("--threads", a.threads, "Threads to use (default: 0, all)", {0, 1024});

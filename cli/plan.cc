@@ -61,8 +61,8 @@ ExitCode Balance(const Arguments& arguments, const std::atomic<bool>& stop) {
   const PlanArguments& asked = arguments.question;
   PlanArguments others = asked;  // That it does not take.
   others.lengths = MaskLengths();
-  others.block_q.reset();
-  others.block_kv.reset();
+  others.compile.block_q.reset();
+  others.compile.block_kv.reset();
   if (!(others == PlanArguments())) {
     Fail(
         "expected neither a chip nor a call beside --balance: it takes lengths, --block-q and "
@@ -71,8 +71,8 @@ ExitCode Balance(const Arguments& arguments, const std::atomic<bool>& stop) {
   balance.masks = arguments.masks;
   balance.lengths = asked.lengths;
   balance.method = arguments.method;
-  balance.block_q = asked.block_q.value_or(balance.block_q);
-  balance.block_kv = asked.block_kv.value_or(balance.block_kv);
+  balance.block_q = asked.compile.block_q.value_or(balance.block_q);
+  balance.block_kv = asked.compile.block_kv.value_or(balance.block_kv);
   return PlanBalance(balance, arguments.json, stop);
 }
 

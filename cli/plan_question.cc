@@ -28,41 +28,16 @@ std::string KnownChips() {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-CompileOptions OptionsOf(const PlanArguments& a) {
-  CompileOptions options;
-  options.plan.head_shards = a.head_shards;
-  options.plan.q_seq_shards = a.q_seq_shards;
-  options.plan.use_fused_bwd_kernel = a.fused_bwd;
-  options.plan.simplify = a.simplify;
-  const auto is_wanted = [&](const char* pass) {
-    return a.passes.empty() || std::count(a.passes.begin(), a.passes.end(), pass) > 0;
-  };
-  const BlockShape block{a.block_q.value_or(512), a.block_kv.value_or(512)};
-  if (is_wanted("fwd")) options.fwd = block;
-  if (is_wanted("dq") && !a.fused_bwd) {
-    options.dq = {a.block_q_dq.value_or(block.q), a.block_kv_dq.value_or(block.kv)};
-  }
-  if (is_wanted("dkv")) {
-    options.dkv = {a.block_q_dkv.value_or(block.q), a.block_kv_dkv.value_or(block.kv)};
-  }
-  return options;
-}
-
 Plan PlanOf(const PlanArguments& a, const Progress& progress) {
   if (!IsMaskText(a.mask)) {
-    if (a.lengths.is_given() || a.block_q || a.block_kv || a.block_q_dq || a.block_kv_dq ||
-        a.block_q_dkv || a.block_kv_dkv || !a.passes.empty() || a.fused_bwd || a.simplify ||
-        a.head_shards != 1 || a.q_seq_shards != 1) {
+    if (a.lengths.is_given() || !(a.compile == CompileArguments())) {
       Fail(
           "expected no lengths, block sizes, passes or shards beside a plan file, which has its "
           "own; --block-kv-compute and --block-kv-dkv-compute are asked for");
     }
     return *ReadPlanArgument(a.mask, progress).plan;
   }
-  if (a.fused_bwd && (a.block_q_dq || a.block_kv_dq)) {
-    Fail("expected no --block-q-dq and --block-kv-dq with --fused-bwd");
-  }
-  CompileOptions options = OptionsOf(a);
+  CompileOptions options = CompileOptionsOf(a.compile);
   options.progress = progress;
   return Compile(ParseTextArgument(a.mask, a.lengths).mask, options);
 }
@@ -103,22 +78,10 @@ int64_t KvHeadsOfDevice(int64_t kv_heads, int64_t head_shards) {
 
 void AddPlanArguments(CommandSyntax& syntax, PlanArguments& a) {
   AddMaskLengths(syntax, a.lengths);
-  syntax.Integer("--block-q", a.block_q, "q positions of a block (default: 512)");
-  syntax.Integer("--block-kv", a.block_kv, "kv positions of a block (default: 512)");
+  AddCompileArguments(syntax, a.compile);
   syntax.Integer("--block-kv-compute", a.block_kv_compute,
                  "kv positions of a compute step (default: --block-kv)");
-  syntax.Integer("--block-q-dq", a.block_q_dq, "The same for the dq pass (default: --block-q)");
-  syntax.Integer("--block-kv-dq", a.block_kv_dq, "... (default: --block-kv)");
-  syntax.Integer("--block-q-dkv", a.block_q_dkv, "The same for the dkv pass (default: --block-q)");
-  syntax.Integer("--block-kv-dkv", a.block_kv_dkv, "... (default: --block-kv)");
   syntax.Integer("--block-kv-dkv-compute", a.block_kv_dkv_compute, "... (default: --block-kv-dkv)");
-  syntax.Choices("--passes", "LIST", a.passes, {"fwd", "dq", "dkv"},
-                 "Passes to plan, of fwd,dq,dkv (default: all)");
-  syntax.Integer("--head-shards", a.head_shards, "Shards of the heads (default: 1)");
-  syntax.Integer("--q-seq-shards", a.q_seq_shards, "Shards of the q positions (default: 1)");
-  syntax.Flag("--fused-bwd", a.fused_bwd, "The fused backward kernel: no dq pass");
-  syntax.Flag("--simplify", a.simplify, "Compile the masks in normal form");
-
   syntax.Text("--chip", "CHIP", a.chip, fmt::format("One of {}", KnownChips()));
   syntax.Integer("--head-dim", a.head_dim, "Of q and k (default: 128)");
   syntax.Integer("--head-dim-v", a.head_dim_v, "Of v and the output (default: --head-dim)");
@@ -163,6 +126,9 @@ PlanQuestion AskedQuestion(const PlanArguments& a, const Progress& progress) {
   config.soft_cap = a.soft_cap;
   config.sinks = a.sinks;
   config.block_sizes = BlockSizesOf(a, question.plan);
+  if (KernelsOf(config.block_sizes).empty()) {
+    Fail("expected a plan with a pass of JAX's dialect, got one of tokamax's alone");
+  }
   CheckAttentionConfig(config);
   return question;
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "splashmask/cli/command_line.h"
+#include "splashmask/cli/compile_arguments.h"
 #include "splashmask/cli/mask_argument.h"
 #include "splashmask/planner/cost/attention_config.h"
 #include "splashmask/planner/cost/tpu_spec.h"
@@ -19,11 +20,8 @@ namespace splashmask::cli {
 struct PlanArguments {
   std::string mask;  // A plan file or a text.
   MaskLengths lengths;
-  std::optional<int64_t> block_q, block_kv, block_q_dq, block_kv_dq, block_q_dkv, block_kv_dkv;
+  CompileArguments compile;
   std::optional<int64_t> block_kv_compute, block_kv_dkv_compute;
-  std::vector<std::string> passes;
-  int64_t head_shards = 1, q_seq_shards = 1;
-  bool fused_bwd = false, simplify = false;
 
   std::optional<std::string> chip;
   std::optional<int64_t> kv_heads, head_dim_v;

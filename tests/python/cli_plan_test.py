@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import splashmask as sm
 from command import compiled, in_folder
 
 CALL = ["--q-len", "4096", "--heads", "8", "--chip", "v6e"]
@@ -167,12 +168,21 @@ def test_stored_masks_take_a_window(run):
      "[arguments] expected neither a chip nor a call beside --balance: it takes lengths, --block-q and "
      "--block-kv"),
     (["causal()", *CALL, "--fused-bwd", "--block-q-dq", "128"],
-     "[arguments] expected no --block-q-dq and --block-kv-dq with --fused-bwd"),
+     "[arguments] expected no dq pass and no dq block sizes with --fused-bwd, got --block-q-dq or "
+     "--block-kv-dq: the fused backward kernel takes dq from the dkv tables"),
 ])
 def test_refusals(run, arguments, message):
     done = run("plan", *arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == f"splashmask: {message}\n"
+
+
+def test_a_plan_of_tokamax_alone(run, tmp_path):
+    from splashmask import tokamax
+    tokamax.compile(sm.CausalMask((512, 512)), block_q=128, block_kv=128).save(tmp_path / "lists.h5")
+    done = run("plan", "lists.h5", "--chip", "v6e")
+    assert done.returncode == 2
+    assert "expected a plan with a pass of JAX's dialect, got one of tokamax's alone" in done.stderr
 
 
 def test_a_plan_file_has_its_own_sizes(run):
