@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "splashmask/cli/nearest.h"
+#include "splashmask/masks/error.h"
 
 namespace splashmask::cli {
 
@@ -89,6 +90,10 @@ int64_t ParseInteger(const std::string& name, const std::string& text, IntegerRa
 }
 
 }  // namespace
+
+void ThrowUnusable(const std::string& message) {
+  throw Error(ErrorCode::kInvalidArgument, "[arguments] " + message);
+}
 
 void CommandSyntax::Positional(const std::string& name, std::string& value,
                                const std::string& help) {

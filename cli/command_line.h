@@ -20,6 +20,10 @@ class App;
 
 namespace splashmask::cli {
 
+/// Throws kInvalidArgument, "[arguments] " and the message: what the arguments ask for together
+/// cannot be done.
+[[noreturn]] void ThrowUnusable(const std::string& message);
+
 struct IntegerRange {
   int64_t least = 1;
   int64_t most = std::numeric_limits<int64_t>::max();

@@ -3,17 +3,11 @@
 
 #include <algorithm>
 
-#include "splashmask/masks/error.h"
-
 namespace splashmask::cli {
 
 namespace {
 
 constexpr int64_t kBlock = 512;
-
-[[noreturn]] void ThrowUnusable(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, "[arguments] " + message);
-}
 
 }  // namespace
 

@@ -45,7 +45,7 @@ std::string_view ShortName(Fit fit) { return fit == Fit::kTooClose ? "too close"
 
 std::string VmemLine(const KernelFootprint& kernel) {
   const VmemUse& vmem = kernel.vmem;
-  return fmt::format("{:<14}{:<15}{:>7}{:>7}{:>7}  {:>13}  {}{}\n", TpuKernelName(kernel.kernel),
+  return fmt::format("{:<13} {:<14} {:>7}{:>7}{:>7}  {:>13}  {}{}\n", TpuKernelName(kernel.kernel),
                      BlocksText(kernel.blocks), MiB(vmem.window_bytes),
                      MiB(vmem.temporaries.expected), MiB(vmem.total.expected),
                      MiB(vmem.total.least) + ".." + MiB(vmem.total.most), ShortName(vmem.fit),
@@ -67,6 +67,7 @@ std::string MisfitText(const Misfit& misfit) {
   if (misfit.nearest) {
     text += "nearest blocks that fit:\n  " + BlocksAsOptions(misfit.kernel, *misfit.nearest) + "\n";
   }
+  if (!misfit.nearest) text += "no blocks within 16 times of these fit\n";
   if (misfit.least_limit_kib) {
     text +=
         fmt::format("or with these blocks: --scoped-vmem-limit-kib {}\n", *misfit.least_limit_kib);
@@ -137,7 +138,7 @@ Fit FootprintAnswer::fit() const {
 std::string FootprintText(const FootprintAnswer& answer, const TpuSpec& spec) {
   std::string text = fmt::format(
       "VMEM in MiB, limit {} of {}\n"
-      "kernel        blocks         windows spills    all    99 % in\n",
+      "kernel        blocks         windows spills    all    95 % in\n",
       MiB(answer.kernels.front().vmem.limit), MiB(spec.vmem_bytes));
   for (const KernelFootprint& kernel : answer.kernels) text += VmemLine(kernel);
   std::vector<std::string> reasons;

@@ -20,7 +20,6 @@
 #include "splashmask/cli/progress_bar.h"
 #include "splashmask/cli/terminal.h"
 #include "splashmask/io/plan_file.h"
-#include "splashmask/masks/error.h"
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/compile/count_pairs.h"
 
@@ -145,21 +144,18 @@ ExitCode InspectPlan(const Arguments& arguments, const std::atomic<bool>& stop) 
   return kDone;
 }
 
-[[noreturn]] void Fail(const char* what) {
-  throw Error(ErrorCode::kInvalidArgument, fmt::format("[arguments] {}", what));
-}
-
 ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   if (!arguments.ggml.file) {
-    if (!arguments.file) Fail("PLAN is required");
-    if (arguments.ggml.length) Fail("expected --ggml beside --length, got it alone");
-    if (!arguments.ggml.masks.empty()) Fail("expected --ggml beside --mask, got it alone");
+    if (!arguments.file) ThrowUnusable("PLAN is required");
+    if (arguments.ggml.length) ThrowUnusable("expected --ggml beside --length, got it alone");
+    if (!arguments.ggml.masks.empty()) ThrowUnusable("expected --ggml beside --mask, got it alone");
     return InspectPlan(arguments, stop);
   }
-  if (arguments.file) Fail("expected PLAN or --ggml, got both");
-  if (arguments.count) Fail("expected PLAN beside --count, got --ggml");
+  if (arguments.file) ThrowUnusable("expected PLAN or --ggml, got both");
+  if (arguments.count) ThrowUnusable("expected PLAN beside --count, got --ggml");
   GgmlArguments ggml = arguments.ggml;
-  if (!ggml.length && !ggml.masks.empty()) Fail("expected --length beside --mask, got it alone");
+  if (!ggml.length && !ggml.masks.empty())
+    ThrowUnusable("expected --length beside --mask, got it alone");
   if (ggml.masks.empty()) ggml.masks = {"causal()"};
   return InspectGgml(ggml, arguments.json, stop);
 }

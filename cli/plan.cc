@@ -10,7 +10,6 @@
 #include "splashmask/cli/plan_balance.h"
 #include "splashmask/cli/plan_compare_xla.h"
 #include "splashmask/cli/plan_footprint.h"
-#include "splashmask/masks/error.h"
 
 namespace splashmask::cli {
 
@@ -52,10 +51,6 @@ Examples:
   splashmask plan --balance lpt --shards 8 'local(1023, 0)' 'causal()' --weights 5,1 --q-len 65536
   splashmask plan --balance lpt --shards 8 'causal()' --q-len 65536 -o even.h5)";
 
-[[noreturn]] void Fail(const char* message) {
-  throw Error(ErrorCode::kInvalidArgument, std::string("[arguments] ") + message);
-}
-
 ExitCode Balance(const Arguments& arguments, const std::atomic<bool>& stop) {
   BalanceArguments balance = arguments.balance;
   const PlanArguments& asked = arguments.question;
@@ -64,7 +59,7 @@ ExitCode Balance(const Arguments& arguments, const std::atomic<bool>& stop) {
   others.compile.block_q.reset();
   others.compile.block_kv.reset();
   if (!(others == PlanArguments())) {
-    Fail(
+    ThrowUnusable(
         "expected neither a chip nor a call beside --balance: it takes lengths, --block-q and "
         "--block-kv");
   }
@@ -83,7 +78,7 @@ ExitCode CompareXla(const Arguments& arguments, const std::atomic<bool>& stop) {
   others.chip.reset();
   others.scoped_vmem_limit_kib.reset();
   if (!(others == PlanArguments())) {
-    Fail(
+    ThrowUnusable(
         "expected no call beside --compare-xla, whose dump tells it: lengths, --chip and "
         "--scoped-vmem-limit-kib are taken");
   }
@@ -98,15 +93,15 @@ ExitCode CompareXla(const Arguments& arguments, const std::atomic<bool>& stop) {
 
 ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   if (!arguments.method.empty() && arguments.compare_xla) {
-    Fail("expected --balance or --compare-xla, got both");
+    ThrowUnusable("expected --balance or --compare-xla, got both");
   }
   if (!arguments.method.empty()) return Balance(arguments, stop);
   if (!(arguments.balance == BalanceArguments())) {
-    Fail(
+    ThrowUnusable(
         "expected --balance beside --shards, --weights, --unit, --output, --permutation and "
         "--threads");
   }
-  if (arguments.masks.size() != 1) Fail("expected one MASK without --balance");
+  if (arguments.masks.size() != 1) ThrowUnusable("expected one MASK without --balance");
   if (arguments.compare_xla) return CompareXla(arguments, stop);
   PlanArguments question = arguments.question;
   question.mask = arguments.masks[0];

@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "splashmask/cli/command_line.h"
 #include "splashmask/cli/plan_balance_report.h"
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/cli/progress_bar.h"
 #include "splashmask/cli/terminal.h"
 #include "splashmask/io/arrays.h"
 #include "splashmask/io/plan_file.h"
-#include "splashmask/masks/error.h"
 #include "splashmask/planner/compile/compile.h"
 #include "splashmask/planner/compile/q_block_work.h"
 #include "splashmask/planner/compile/seen_kv.h"
@@ -22,19 +22,24 @@ namespace splashmask::cli {
 
 namespace {
 
-[[noreturn]] void Fail(const std::string& what) {
-  throw Error(ErrorCode::kInvalidArgument, "[arguments] expected " + what);
-}
-
 void Check(const BalanceArguments& arguments) {
   const size_t masks = arguments.masks.size();
-  if (masks == 0) Fail("at least one MASK beside --balance, got none");
-  if (!arguments.shards) Fail("--shards beside --balance");
+  if (masks == 0) ThrowUnusable("expected at least one MASK beside --balance, got none");
+  if (!arguments.shards) ThrowUnusable("expected --shards beside --balance");
   if (!arguments.weights.empty() && arguments.weights.size() != masks) {
-    Fail(fmt::format("a weight for each of {} masks, got {}", masks, arguments.weights.size()));
+    ThrowUnusable(fmt::format("expected a weight for each of {} masks, got {}", masks,
+                              arguments.weights.size()));
   }
   if (!arguments.outputs.empty() && arguments.outputs.size() != masks) {
-    Fail(fmt::format("-o once for each of {} masks, got {}", masks, arguments.outputs.size()));
+    ThrowUnusable(fmt::format("expected -o once for each of {} masks, got {}", masks,
+                              arguments.outputs.size()));
+  }
+  std::vector<std::string> files = arguments.outputs;
+  if (arguments.permutation) files.push_back(*arguments.permutation);
+  std::sort(files.begin(), files.end());
+  const auto twice = std::adjacent_find(files.begin(), files.end());
+  if (twice != files.end()) {
+    ThrowUnusable(fmt::format("expected different files to write, got {} twice", *twice));
   }
 }
 

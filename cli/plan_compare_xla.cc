@@ -76,6 +76,9 @@ void CheckSameCall(const Plan& plan, const AttentionConfig& config) {
 
 Plan PlanOf(const CompareXlaArguments& arguments, const AttentionConfig& config, ProgressBar& bar) {
   if (!IsMaskText(arguments.plan)) {
+    if (arguments.lengths.is_given()) {
+      ThrowUnusable("expected no lengths beside a plan file, which has its own");
+    }
     Plan plan = std::move(*ReadPlanArgument(arguments.plan, bar.Step("read")).plan);
     CheckSameCall(plan, config);
     return plan;
@@ -198,7 +201,11 @@ std::string ComparisonText(const Comparison& comparison, const SplashCall& call)
     before = &row;
   }
   text += "\n" + SumLine("temporaries in HBM, padded", comparison.temporaries) +
-          SumLine("HBM", comparison.hbm) + SumLine("all memories", comparison.all_memories) + "\n";
+          SumLine("HBM", comparison.hbm) +
+          // With what XLA copies ahead, which is not compared.
+          Line(true, "all memories", "", comparison.all_memories.predicted,
+               comparison.all_memories.compiled) +
+          "\n";
   if (call.prefetch_tables > 0) {
     text += fmt::format(
         "What XLA copies ahead of the kernel is its own choice: {} tables of pointers are counted "
@@ -266,6 +273,11 @@ ProgramOptions OptionsOf(const SplashCall& call, const TpuSpec& chip,
   options.prefetch_tables = call.prefetch_tables;
   if (call.uses_faster_memory) {
     const auto& kib = arguments.scoped_vmem_limit_kib;
+    if (kib && *kib > chip.vmem_bytes >> 10) {
+      ThrowUnusable(
+          fmt::format("expected --scoped-vmem-limit-kib of at most {}, all that a {} has, got {}",
+                      chip.vmem_bytes >> 10, chip.name, *kib));
+    }
     options.faster_memory = FasterMemoryOf(chip, kib ? *kib << 10 : chip.scoped_vmem_bytes);
   }
   return options;

@@ -28,12 +28,16 @@ std::optional<Misfit> FindMisfit(const PlanQuestion& question,
                                  const std::vector<KernelFootprint>& kernels) {
   for (const KernelFootprint& each : kernels) {
     if (each.fit() != Fit::kDoesNotFit) continue;
-    Misfit misfit{each.kernel, "SMEM", each.smem.bytes - each.smem.limit, std::nullopt};
+    const bool smem_fits = each.smem.fit != Fit::kDoesNotFit;
+    Misfit misfit{each.kernel, "SMEM", each.smem.bytes + each.smem.reserved - each.smem.limit,
+                  std::nullopt};
     if (each.vmem.fit == Fit::kDoesNotFit) {
       misfit.memory = "VMEM";
       misfit.bytes_over = each.vmem.total.expected - each.vmem.limit;
       const int64_t least_kib = (each.vmem.total.most + kKiB - 1) / kKiB;
-      if (least_kib * kKiB <= question.spec->vmem_bytes) misfit.least_limit_kib = least_kib;
+      if (smem_fits && least_kib * kKiB <= question.spec->vmem_bytes) {
+        misfit.least_limit_kib = least_kib;
+      }
     }
     misfit.nearest = NearestThatFits(*question.spec, each.kernel, question.config,
                                      question.scoped_vmem_limit, [&](const KernelBlocks& blocks) {

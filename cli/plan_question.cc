@@ -18,10 +18,6 @@ QkvLayout LayoutOf(const std::string& name) {
   return name == kLayouts[0] ? QkvLayout::kHeadDimMinor : QkvLayout::kSeqMinor;
 }
 
-[[noreturn]] void Fail(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, "[arguments] " + message);
-}
-
 std::string KnownChips() {
   std::vector<std::string_view> names;
   for (const TpuSpec& spec : AllTpuSpecs()) names.push_back(spec.name);
@@ -31,7 +27,7 @@ std::string KnownChips() {
 Plan PlanOf(const PlanArguments& a, const Progress& progress) {
   if (!IsMaskText(a.mask)) {
     if (a.lengths.is_given() || !(a.compile == CompileArguments())) {
-      Fail(
+      ThrowUnusable(
           "expected no lengths, block sizes, passes or shards beside a plan file, which has its "
           "own; --block-kv-compute and --block-kv-dkv-compute are asked for");
     }
@@ -66,10 +62,14 @@ BlockSizes BlockSizesOf(const PlanArguments& a, const Plan& plan) {
 }
 
 // Shards cut heads of q and of kv alike; one kv head serves all.
-int64_t KvHeadsOfDevice(int64_t kv_heads, int64_t head_shards) {
+int64_t KvHeadsOfDevice(int64_t kv_heads, int64_t heads, int64_t head_shards) {
+  if (heads % kv_heads != 0) {
+    ThrowUnusable(fmt::format("expected --kv-heads ({}) to divide {} heads", kv_heads, heads));
+  }
   if (kv_heads == 1) return 1;
   if (kv_heads % head_shards != 0) {
-    Fail(fmt::format("expected head_shards ({}) to divide --kv-heads ({})", head_shards, kv_heads));
+    ThrowUnusable(
+        fmt::format("expected head_shards ({}) to divide --kv-heads ({})", head_shards, kv_heads));
   }
   return kv_heads / head_shards;
 }
@@ -101,22 +101,23 @@ void AddPlanArguments(CommandSyntax& syntax, PlanArguments& a) {
 }
 
 PlanQuestion AskedQuestion(const PlanArguments& a, const Progress& progress) {
-  if (!a.chip) Fail("expected --chip, one of " + KnownChips());
+  if (!a.chip) ThrowUnusable("expected --chip, one of " + KnownChips());
   const TpuSpec& spec = FindTpuSpec(*a.chip);
   const int64_t default_kib = spec.scoped_vmem_bytes >> 10, most_kib = spec.vmem_bytes >> 10;
   const int64_t limit_kib = a.scoped_vmem_limit_kib.value_or(default_kib);
   if (limit_kib > most_kib) {
-    Fail(fmt::format("expected --scoped-vmem-limit-kib of at most {}, all that a {} has, got {}",
-                     most_kib, spec.name, limit_kib));
+    ThrowUnusable(
+        fmt::format("expected --scoped-vmem-limit-kib of at most {}, all that a {} has, got {}",
+                    most_kib, spec.name, limit_kib));
   }
-  PlanQuestion question{PlanOf(a, progress), &spec, {}, limit_kib << 10};
+  PlanQuestion question{PlanOf(a, progress), &spec, {}, limit_kib << 10, progress};
   const PlanOptions& options = question.plan.options;
   const Shape shape = question.plan.mask.shape();
   const int64_t heads = question.plan.mask.num_heads();
   AttentionConfig& config = question.config;
   config.batch = a.batch;
   config.heads = heads / options.head_shards;
-  config.kv_heads = KvHeadsOfDevice(a.kv_heads.value_or(heads), options.head_shards);
+  config.kv_heads = KvHeadsOfDevice(a.kv_heads.value_or(heads), heads, options.head_shards);
   config.q_len = shape.q_len / options.q_seq_shards;
   config.kv_len = shape.kv_len;
   config.head_dim = a.head_dim;
@@ -127,23 +128,29 @@ PlanQuestion AskedQuestion(const PlanArguments& a, const Progress& progress) {
   config.sinks = a.sinks;
   config.block_sizes = BlockSizesOf(a, question.plan);
   if (KernelsOf(config.block_sizes).empty()) {
-    Fail("expected a plan with a pass of JAX's dialect, got one of tokamax's alone");
+    ThrowUnusable("expected a plan with a pass of JAX's dialect, got one of tokamax's alone");
   }
   CheckAttentionConfig(config);
   return question;
 }
 
-PassTables TablesWithBlocks(const PlanQuestion& question, TpuKernel kernel,
-                            const KernelBlocks& blocks) {
+std::optional<PassTables> TablesWithBlocks(const PlanQuestion& question, TpuKernel kernel,
+                                           const KernelBlocks& blocks) {
   const Pass pass = PassOf(kernel);
   const BlockShape block{blocks.q, blocks.kv};
   const std::optional<CompiledPass>& own = question.plan.pass(pass);
   if (own && own->block == block) return TablesOf(own->info, question.plan.options);
   CompileOptions options;
   options.plan = question.plan.options;
+  options.progress = question.progress;
   (pass == Pass::kFwd ? options.fwd : pass == Pass::kDq ? options.dq : options.dkv) = block;
-  const Plan plan = Compile(question.plan.mask, options);
-  return TablesOf(plan.pass(pass)->info, options.plan);
+  try {
+    const Plan plan = Compile(question.plan.mask, options);
+    return TablesOf(plan.pass(pass)->info, options.plan);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kTooLarge) throw;
+    return std::nullopt;
+  }
 }
 
 }  // namespace splashmask::cli

@@ -43,14 +43,16 @@ struct PlanQuestion {
   const TpuSpec* spec = nullptr;
   AttentionConfig config;  ///< Of one device.
   int64_t scoped_vmem_limit = 0;
+  Progress progress = {};  ///< Of compiling.
 };
 
 /// Reads or compiles the plan, and checks the rest. Throws kInvalidArgument for what the kernel
 /// forbids, and as ReadPlan and Compile do.
 PlanQuestion AskedQuestion(const PlanArguments& arguments, const Progress& progress);
 
-/// The passes of `question.plan` with other blocks for one kernel.
-PassTables TablesWithBlocks(const PlanQuestion& question, TpuKernel kernel,
-                            const KernelBlocks& blocks);
+/// The tables of `question.plan` with other blocks for one kernel; nullopt where memory does not
+/// hold them. Throws kCancelled.
+std::optional<PassTables> TablesWithBlocks(const PlanQuestion& question, TpuKernel kernel,
+                                           const KernelBlocks& blocks);
 
 }  // namespace splashmask::cli

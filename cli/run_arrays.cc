@@ -7,6 +7,7 @@
 #include <cmath>
 #include <random>
 
+#include "splashmask/cli/command_line.h"
 #include "splashmask/kernels/tensor.h"
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/memory.h"
@@ -16,10 +17,6 @@ namespace splashmask::cli {
 namespace {
 
 constexpr int64_t kHeadDim = 128;
-
-[[noreturn]] void ThrowUnusable(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, "[arguments] " + message);
-}
 
 // Throws unless an array of that shape, and one of its size in float32, fits in memory.
 int64_t CheckedSize(const std::vector<int64_t>& shape) {

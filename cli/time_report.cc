@@ -13,11 +13,15 @@ namespace splashmask::cli {
 
 namespace {
 
-std::string Milliseconds(double seconds) { return fmt::format("{:.3f}", seconds * 1e3); }
+// At most 8 characters until a call takes hours.
+std::string Milliseconds(double seconds) {
+  const double ms = seconds * 1e3;
+  return fmt::format("{:.{}f}", ms, ms < 1e4 ? 3 : ms < 1e6 ? 1 : 0);
+}
 
 std::string Line(const SlowestShard& kernel) {
   const KernelTime& time = kernel.time;
-  return fmt::format("{:<14}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>5.0f}{}\n",
+  return fmt::format("{:<13} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}{:>5.0f}{}\n",
                      TpuKernelName(kernel.kernel), Milliseconds(time.mxu),
                      Milliseconds(time.vector), Milliseconds(time.hbm), Milliseconds(time.overhead),
                      Milliseconds(time.transposes), Milliseconds(time.total()),

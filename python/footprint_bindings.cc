@@ -21,6 +21,7 @@ AttentionConfig ConfigFrom(const nb::dict& given, TpuKernel kernel) {
     return nb::cast<bool>(given[name]) ? QkvLayout::kSeqMinor : QkvLayout::kHeadDimMinor;
   };
   AttentionConfig config;
+  config.batch = number("batch");
   config.heads = number("heads");
   config.kv_heads = number("kv_heads");
   config.q_len = number("q_len");
@@ -71,14 +72,14 @@ nb::dict VmemDict(const std::string& chip, const std::string& kernel_name, const
 }  // namespace
 
 void BindFootprint(nb::module_& m) {
-  m.def(
-      "kernel_vmem", &VmemDict, nb::arg("chip"), nb::arg("kernel"), nb::arg("config"),
-      nb::arg("limit"),
-      "Scoped VMEM of a kernel, as planner/cost/footprint.h predicts it. config: heads, kv_heads, "
-      "q_len, kv_len, head_dim, head_dim_v, dtype, segments, soft_cap, block_q, block_kv, "
-      "block_kv_compute, {q,k,v}_seq_minor, has_q_sequence, partial_blocks; limit in bytes. "
-      "{windows: [(name, operand bytes, window bytes)], window_bytes, temporaries and total: "
-      "(least, expected, most), fit, extrapolated}.");
+  m.def("kernel_vmem", &VmemDict, nb::arg("chip"), nb::arg("kernel"), nb::arg("config"),
+        nb::arg("limit"),
+        "Scoped VMEM of a kernel, as planner/cost/footprint.h predicts it. config: batch, heads, "
+        "kv_heads, "
+        "q_len, kv_len, head_dim, head_dim_v, dtype, segments, soft_cap, block_q, block_kv, "
+        "block_kv_compute, {q,k,v}_seq_minor, has_q_sequence, partial_blocks; limit in bytes. "
+        "{windows: [(name, operand bytes, window bytes)], window_bytes, temporaries and total: "
+        "(least, expected, most), fit, extrapolated}.");
 }
 
 }  // namespace splashmask::python

@@ -69,6 +69,32 @@ void CheckBlock(Size block, Size whole, const BlockRule& rule) {
                        rule.reason, nearest));
 }
 
+// What sizes multiply to stays within 64 bits, whatever is made of it later.
+constexpr double kMostBytes = 0x1p56;
+
+void CheckBytes(double bytes, const char* what) {
+  if (bytes >= kMostBytes) {
+    throw Error(ErrorCode::kTooLarge,
+                fmt::format("[plan] expected {} of less than 2^56 bytes, got {:.3g}", what, bytes));
+  }
+}
+
+void CheckOperands(const AttentionConfig& config) {
+  const double item = 4, dims = static_cast<double>(config.head_dim) + 128 +
+                                static_cast<double>(config.head_dim_v) + 128;
+  const auto rows = [&](int64_t heads, int64_t length) {
+    return static_cast<double>(config.batch) * static_cast<double>(heads) *
+           (static_cast<double>(length) + 128);
+  };
+  CheckBytes(item * dims * rows(config.heads, config.q_len), "q");
+  CheckBytes(item * dims * rows(config.kv_heads, config.kv_len), "k and v");
+  const BlockSizes& sizes = config.block_sizes;
+  if (sizes.use_fused_bwd_kernel && sizes.has_dkv()) {
+    const double parts = static_cast<double>(config.kv_len / sizes.block_kv_dkv);
+    CheckBytes(item * dims * rows(config.heads, config.q_len) * parts, "dq of every kv block");
+  }
+}
+
 struct BlockNames {
   const char *q, *kv, *kv_compute;
 };
@@ -79,6 +105,7 @@ void CheckKernel(const AttentionConfig& config, const KernelBlocks& blocks, cons
   CheckBlock({names.q, blocks.q}, {"q_len", config.q_len}, q_in_lanes ? kQInLanes : kQInSublanes);
   CheckBlock({names.kv, blocks.kv}, {"kv_len", config.kv_len}, kKvInLanes);
   CheckBlock({names.kv_compute, blocks.kv_compute}, {names.kv, blocks.kv}, kKvInLanes);
+  CheckBytes(8 * static_cast<double>(blocks.q) * static_cast<double>(blocks.kv), "a block");
 }
 
 }  // namespace
@@ -200,6 +227,7 @@ void CheckAttentionConfig(const AttentionConfig& config) {
     CheckKernel(config, BlocksOf(sizes, TpuKernel::kDkv),
                 {"block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"}, /*q_in_lanes=*/true);
   }
+  CheckOperands(config);
 }
 
 PassTables TablesOf(const MaskInfo& info, const PlanOptions& options) {

@@ -234,6 +234,8 @@ ShardBalance ShardBalancer::Balance(BalanceMethod method) const {
     AddTimes(of_shards.blocks, masks_[i].weight, &balance.total.blocks);
     balance.of_masks.push_back(of_shards);
   }
+  Joined(balance.total.pairs, 1);  // That sums over the shards stay within 64 bits, too.
+  Joined(balance.total.blocks, 1);
   return balance;
 }
 

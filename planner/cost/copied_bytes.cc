@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/cost/copied_bytes.h"
 
+#include "splashmask/planner/cost/tiles.h"
+
 namespace splashmask {
 
 namespace {
 
-constexpr int64_t kLanes = 128, kSublanes = 8, kWord = 4;
-
-int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 // Of one position of one head: a tile of HBM has 128 lanes, and 8 sublanes of 32 bits.
 double RowBytes(int64_t dim, QkvLayout layout, int64_t item) {
   const int64_t padded = layout == QkvLayout::kHeadDimMinor
-                             ? RoundUp(dim, kLanes)
-                             : RoundUp(dim, kSublanes * kWord / item);
+                             ? RoundedUp(dim, kLanes)
+                             : RoundedUp(dim, kSublanes * kWordBytes / item);
   return static_cast<double>(padded * item);
 }
 
@@ -26,7 +24,8 @@ QkvLayout KeptLayout(int64_t dim) {
 // more than four are added.
 int64_t PartialDqItem(const AttentionConfig& config, SplashLibrary library) {
   const int64_t kv_blocks = config.kv_len / config.block_sizes.block_kv_dkv;
-  return library == SplashLibrary::kTokamax && kv_blocks > 4 ? kWord : OperandBytes(config.dtype);
+  return library == SplashLibrary::kTokamax && kv_blocks > 4 ? kWordBytes
+                                                             : OperandBytes(config.dtype);
 }
 
 }  // namespace
@@ -42,7 +41,7 @@ double CopiedBytes(TpuKernel kernel, const AttentionConfig& config, const StepCo
                          RowBytes(config.head_dim_v, sizes.v_layout, item);
   const double dim_row = RowBytes(config.head_dim, QkvLayout::kHeadDimMinor, item);
   const double dim_v_row = RowBytes(config.head_dim_v, QkvLayout::kHeadDimMinor, item);
-  constexpr double kAcrossLanes = kLanes * kWord, kAcrossSublanes = kSublanes * kWord;
+  constexpr double kAcrossLanes = kLanes * kWordBytes, kAcrossSublanes = kSublanes * kWordBytes;
   const bool is_dkv = PassOf(kernel) == Pass::kDkv;
 
   double q_bytes = 0, kv_bytes = kv_rows, bytes = 0;
@@ -66,7 +65,7 @@ double CopiedBytes(TpuKernel kernel, const AttentionConfig& config, const StepCo
   bytes += static_cast<double>(counts.kv_copies) * kv * kv_bytes;
   if (kernel == TpuKernel::kFused) {  // A block of dq for each step, skipped or not.
     const double row =
-        static_cast<double>(RoundUp(config.head_dim, kLanes) * PartialDqItem(config, library));
+        static_cast<double>(RoundedUp(config.head_dim, kLanes) * PartialDqItem(config, library));
     bytes += static_cast<double>(counts.steps()) * q * row;
   }
   const double position_row = is_dkv ? kAcrossSublanes : kAcrossLanes;
@@ -77,7 +76,7 @@ double CopiedBytes(TpuKernel kernel, const AttentionConfig& config, const StepCo
     bytes += static_cast<double>(counts.kv_only_copies) * kv * row;
   }
   // Bools enter as int32.
-  return bytes + static_cast<double>(counts.partial_copies) * q * kv * kWord;
+  return bytes + static_cast<double>(counts.partial_copies) * q * kv * kWordBytes;
 }
 
 PassBytes BytesAround(TpuKernel kernel, const AttentionConfig& config, const CallOptions& options) {
@@ -110,7 +109,8 @@ PassBytes BytesAround(TpuKernel kernel, const AttentionConfig& config, const Cal
   if (PassOf(kernel) == Pass::kFwd) {
     // Residuals leave the kernel along 128 lanes, and one is kept.
     const double residuals = options.library == SplashLibrary::kTokamax ? 2 : 1;
-    if (kernel == TpuKernel::kFwdResiduals) passes.stream += heads * residuals * kLanes * kWord;
+    if (kernel == TpuKernel::kFwdResiduals)
+      passes.stream += heads * residuals * kLanes * kWordBytes;
     return passes;
   }
   if (kernel == TpuKernel::kFused) move(heads, config.head_dim, kMinor);  // dq
@@ -120,13 +120,14 @@ PassBytes BytesAround(TpuKernel kernel, const AttentionConfig& config, const Cal
   const QkvLayout kept = KeptLayout(config.head_dim_v);
   passes.stream += heads * 2 * RowBytes(config.head_dim_v, kept, item);
   if (options.is_length_major) {
-    const auto wide = static_cast<double>(RoundUp(config.head_dim_v, kLanes) * kWord);
+    const auto wide = static_cast<double>(RoundedUp(config.head_dim_v, kLanes) * kWordBytes);
     passes.stream += heads * wide * (kept == kMinor ? 2 : 4);
   }
   if (kernel == TpuKernel::kFused) {  // The parts of dq are added.
     const int64_t kv_blocks = config.kv_len / sizes.block_kv_dkv;
     const int64_t parts = kv_blocks > 1 ? kv_blocks * PartialDqItem(config, options.library) : item;
-    passes.stream += heads * static_cast<double>(RoundUp(config.head_dim, kLanes) * (parts + item));
+    passes.stream +=
+        heads * static_cast<double>(RoundedUp(config.head_dim, kLanes) * (parts + item));
   }
   return passes;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "splashmask/planner/cost/tiles.h"
 #include "splashmask/planner/cost/vmem_temporaries.h"
 
 namespace splashmask {
@@ -42,11 +43,8 @@ VmemUse VmemOf(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& con
 
 SmemTable TableInSmem(std::string_view name, const TableOperand& table) {
   const int64_t bytes = DTypeSize(table.dtype);
-  const auto round_up = [](int64_t value, int64_t unit) {
-    return (value + unit - 1) / unit * unit;
-  };
-  return {name, table.shape[0] * round_up(table.shape[1], 4 / bytes) *
-                    round_up(table.shape[2], 128) * bytes};
+  return {name, table.shape[0] * RoundedUp(table.shape[1], kWordBytes / bytes) *
+                    RoundedUp(table.shape[2], kLanes) * bytes};
 }
 
 SmemUse SmemOf(const TpuSpec& spec, const PassTables& tables) {
@@ -61,8 +59,9 @@ SmemUse SmemOf(const TpuSpec& spec, const PassTables& tables) {
   add("block_mask", tables.block_mask);
   add("mask_next", tables.mask_next);
   // What the compiler keeps for itself: 1.1 to 4.0 KB were seen with libtpu 0.0.51.
-  constexpr int64_t kLeastReserved = 1100, kMostReserved = 4096;
-  use.fit = FitOf({use.bytes, use.bytes + kLeastReserved, use.bytes + kMostReserved}, use.limit);
+  constexpr int64_t kMostReserved = 4096;
+  use.reserved = 1100;
+  use.fit = FitOf({use.bytes, use.bytes + use.reserved, use.bytes + kMostReserved}, use.limit);
   return use;
 }
 

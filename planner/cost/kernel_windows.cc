@@ -1,36 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/cost/kernel_windows.h"
 
+#include <utility>
+
+#include "splashmask/planner/cost/tiles.h"
+
 namespace splashmask {
 
 namespace {
 
-constexpr int64_t kLanes = 128, kSublanes = 8;
-
-int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
-// Narrow elements share a sublane's word: a tile has 8 rows of words.
-int64_t TiledBytes(int64_t rows, int64_t columns, int64_t element_bytes) {
-  return RoundUp(rows, kSublanes * 4 / element_bytes) * RoundUp(columns, kLanes) * element_bytes;
-}
-
 // Collects windows, whose blocks are cut from arrays of so many heads.
-class Windows {
+class WindowList {
  public:
-  Windows(const AttentionConfig& config, const KernelBlocks& blocks)
+  WindowList(const AttentionConfig& config, const KernelBlocks& blocks)
       : config_(config), blocks_(blocks), element_bytes_(OperandBytes(config.dtype)) {}
 
-  // Rows are positions, of which the whole operand has `length` for each of `heads`.
+  // Rows are positions, of which the whole operand has `length` for each of `heads` and sequence.
   void Add(std::string_view name, int64_t heads, int64_t length, int64_t rows, int64_t columns,
            int64_t element_bytes) {
     windows_.push_back({name, rows, columns, element_bytes, 2,
-                        heads * TiledBytes(length, columns, element_bytes)});
+                        config_.batch * heads * BytesInTiles(length, columns, element_bytes)});
   }
   // Columns are positions.
   void AddTransposed(std::string_view name, int64_t heads, int64_t length, int64_t rows,
                      int64_t columns, int64_t element_bytes) {
-    windows_.push_back(
-        {name, rows, columns, element_bytes, 2, heads * TiledBytes(rows, length, element_bytes)});
+    windows_.push_back({name, rows, columns, element_bytes, 2,
+                        config_.batch * heads * BytesInTiles(rows, length, element_bytes)});
   }
   void AddInLayout(std::string_view name, QkvLayout layout, int64_t heads, int64_t length,
                    int64_t positions, int64_t head_dim) {
@@ -59,6 +54,15 @@ class Windows {
   void AddInLanes(std::string_view name, int64_t length, int64_t block) {
     AddTransposed(name, 1, length, kSublanes, block, 4);
   }
+  void AddPositions(const PassTables& tables, bool in_lanes) {
+    if (!tables.has_q_sequence) return;
+    if (in_lanes) {
+      AddInLanes("q_sequence", config_.q_len, blocks_.q);
+    } else {
+      AddInSublanes("q_sequence", config_.q_len, blocks_.q);
+    }
+    IsOfAllSequences();
+  }
   // Of q rows and of the output's gradient.
   void AddRowValues(int64_t sublanes) {
     const auto& c = config_;
@@ -68,10 +72,12 @@ class Windows {
   }
   // Bools lie in VMEM as 32-bit words.
   void AddMask(const PassTables& tables, int64_t rows, int64_t columns) {
-    if (tables.partial_blocks > 0) {
-      Add("partial_mask_blocks", tables.partial_blocks, rows, rows, columns, 4);
-    }
+    if (tables.partial_blocks == 0) return;
+    Add("partial_mask_blocks", tables.partial_blocks, rows, rows, columns, 4);
+    IsOfAllSequences();
   }
+  // One array, whatever the batch.
+  void IsOfAllSequences() { windows_.back().operand_bytes /= config_.batch; }
   void AddResult(std::string_view name, int64_t heads, int64_t length, int64_t block,
                  int64_t head_dim) {
     Add(name, heads, length, block, head_dim, element_bytes_);
@@ -89,14 +95,14 @@ class Windows {
 std::vector<KernelWindow> ForwardWindows(bool has_residuals, const AttentionConfig& config,
                                          const PassTables& tables) {
   const KernelBlocks blocks = BlocksOf(config.block_sizes, TpuKernel::kFwd);
-  Windows windows(config, blocks);
+  WindowList windows(config, blocks);
   windows.AddQkv();
   if (config.segments) {
     windows.AddInSublanes("q_segment_ids", config.q_len, blocks.q);
     windows.AddInLanes("kv_segment_ids", config.kv_len, blocks.kv);
   }
   windows.AddMask(tables, blocks.q, blocks.kv);
-  if (tables.has_q_sequence) windows.AddInSublanes("q_sequence", config.q_len, blocks.q);
+  windows.AddPositions(tables, /*in_lanes=*/false);
   windows.AddAccumulator("m", blocks.q, kLanes);
   windows.AddAccumulator("l", blocks.q, kLanes);
   windows.AddAccumulator("o", blocks.q, config.head_dim_v);
@@ -109,7 +115,7 @@ std::vector<KernelWindow> ForwardWindows(bool has_residuals, const AttentionConf
 
 std::vector<KernelWindow> DqWindows(const AttentionConfig& config, const PassTables& tables) {
   const KernelBlocks blocks = BlocksOf(config.block_sizes, TpuKernel::kDq);
-  Windows windows(config, blocks);
+  WindowList windows(config, blocks);
   windows.AddQkv();
   if (config.segments) {
     windows.AddInSublanes("q_segment_ids", config.q_len, blocks.q);
@@ -117,7 +123,7 @@ std::vector<KernelWindow> DqWindows(const AttentionConfig& config, const PassTab
   }
   windows.AddRowValues(/*sublanes=*/1);
   windows.AddMask(tables, blocks.q, blocks.kv);
-  if (tables.has_q_sequence) windows.AddInSublanes("q_sequence", config.q_len, blocks.q);
+  windows.AddPositions(tables, /*in_lanes=*/false);
   windows.AddAccumulator("dq_sum", blocks.q, config.head_dim);
   windows.AddResult("dq", config.heads, config.q_len, blocks.q, config.head_dim);
   return windows.Take();
@@ -126,7 +132,7 @@ std::vector<KernelWindow> DqWindows(const AttentionConfig& config, const PassTab
 std::vector<KernelWindow> DkvWindows(bool is_fused, const AttentionConfig& config,
                                      const PassTables& tables) {
   const KernelBlocks blocks = BlocksOf(config.block_sizes, TpuKernel::kDkv);
-  Windows windows(config, blocks);
+  WindowList windows(config, blocks);
   windows.AddQkv();
   if (config.segments) {
     windows.AddInLanes("q_segment_ids", config.q_len, blocks.q);
@@ -134,7 +140,7 @@ std::vector<KernelWindow> DkvWindows(bool is_fused, const AttentionConfig& confi
   }
   windows.AddRowValues(kSublanes);
   windows.AddMask(tables, blocks.kv, blocks.q);
-  if (tables.has_q_sequence) windows.AddInLanes("q_sequence", config.q_len, blocks.q);
+  windows.AddPositions(tables, /*in_lanes=*/true);
   // Where one compute block is the whole, dq goes to its result at once.
   if (is_fused && blocks.kv != blocks.kv_compute) {
     windows.AddAccumulator("dq_sum", blocks.q, config.head_dim);
@@ -152,7 +158,7 @@ std::vector<KernelWindow> DkvWindows(bool is_fused, const AttentionConfig& confi
 
 }  // namespace
 
-int64_t KernelWindow::bytes() const { return buffers * TiledBytes(rows, columns, element_bytes); }
+int64_t KernelWindow::bytes() const { return buffers * BytesInTiles(rows, columns, element_bytes); }
 
 std::vector<KernelWindow> KernelWindows(TpuKernel kernel, const AttentionConfig& config,
                                         const PassTables& tables) {

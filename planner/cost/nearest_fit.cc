@@ -3,22 +3,23 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 #include <vector>
 
-#include "splashmask/masks/error.h"
+#include "splashmask/planner/cost/tiles.h"
 
 namespace splashmask {
 
 namespace {
 
-constexpr int64_t kFarthest = 16;
-
-// Divisors of `whole` within a factor of kFarthest of `size`.
-std::vector<int64_t> DivisorsNear(int64_t size, int64_t whole) {
+// Divisors of `whole` within kFarthest times of `size` that are multiples of `unit`, and at most
+// `most`: more has no chance to fit.
+std::vector<int64_t> DivisorsNear(int64_t size, int64_t whole, int64_t unit, int64_t most) {
   std::vector<int64_t> divisors;
-  const int64_t most = std::min(whole, size * kFarthest);
-  for (int64_t d = std::max<int64_t>(size / kFarthest, 1); d <= most; ++d) {
-    if (whole % d == 0) divisors.push_back(d);
+  const int64_t farthest = size > most / kFarthest ? most : size * kFarthest;
+  const int64_t first = RoundedUp(std::max<int64_t>(size / kFarthest, 1), unit);
+  for (int64_t divisor = first; divisor <= std::min(farthest, whole); divisor += unit) {
+    if (whole % divisor == 0) divisors.push_back(divisor);
   }
   return divisors;
 }
@@ -32,34 +33,26 @@ struct Candidate {
   double distance = 0;
 };
 
-bool IsLegal(const AttentionConfig& config) {
-  try {
-    CheckAttentionConfig(config);
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
-}
-
-std::vector<Candidate> LegalCandidates(TpuKernel kernel, const AttentionConfig& config) {
+std::vector<Candidate> LegalCandidates(const TpuSpec& spec, TpuKernel kernel,
+                                       const AttentionConfig& config) {
   const KernelBlocks own = BlocksOf(config.block_sizes, kernel);
-  // The other kernels' sizes stay out of the question.
-  AttentionConfig alone = config;
-  alone.block_sizes = {.q_layout = config.block_sizes.q_layout,
-                       .k_layout = config.block_sizes.k_layout,
-                       .v_layout = config.block_sizes.v_layout};
+  // Two buffers of a row of lanes, in bfloat16, are the least that a position takes.
+  const int64_t most = spec.vmem_bytes / (2 * kLanes * 2);
+  // The forward kernel takes whole sublanes, which nobody asks for who has whole lanes.
+  const bool q_in_lanes = PassOf(kernel) != Pass::kFwd || own.q % kLanes == 0 ||
+                          config.block_sizes.q_layout == QkvLayout::kSeqMinor;
+  const bool has_compute = PassOf(kernel) != Pass::kDq;
   std::vector<Candidate> candidates;
-  for (const int64_t q : DivisorsNear(own.q, config.q_len)) {
-    for (const int64_t kv : DivisorsNear(own.kv, config.kv_len)) {
-      const bool has_compute = PassOf(kernel) != Pass::kDq;
-      for (const int64_t compute :
-           has_compute ? DivisorsNear(std::min(own.kv_compute, kv), kv) : std::vector{kv}) {
-        const KernelBlocks blocks{q, kv, compute};
-        AttentionConfig with = alone;
-        with.block_sizes = WithBlocks(alone.block_sizes, kernel, blocks);
-        if (!IsLegal(with)) continue;
-        candidates.push_back({blocks, Doublings(q, own.q) + Doublings(kv, own.kv) +
-                                          (has_compute ? Doublings(compute, own.kv_compute) : 0)});
+  const auto qs = DivisorsNear(own.q, config.q_len, q_in_lanes ? kLanes : kSublanes, most);
+  for (const int64_t kv : DivisorsNear(own.kv, config.kv_len, kLanes, most)) {
+    const std::vector<int64_t> computes =
+        has_compute ? DivisorsNear(std::min(own.kv_compute, kv), kv, kLanes, most)
+                    : std::vector{kv};
+    for (const int64_t compute : computes) {
+      const double of_kv =
+          Doublings(kv, own.kv) + (has_compute ? Doublings(compute, own.kv_compute) : 0);
+      for (const int64_t q : qs) {
+        candidates.push_back({{q, kv, compute}, of_kv + Doublings(q, own.q)});
       }
     }
   }
@@ -76,14 +69,21 @@ std::vector<Candidate> LegalCandidates(TpuKernel kernel, const AttentionConfig& 
 std::optional<KernelBlocks> NearestThatFits(const TpuSpec& spec, TpuKernel kernel,
                                             const AttentionConfig& config, int64_t limit,
                                             const TablesOfBlocks& tables_of) {
-  const PassTables own_tables = tables_of(BlocksOf(config.block_sizes, kernel));
-  for (const Candidate& candidate : LegalCandidates(kernel, config)) {
+  const KernelBlocks own = BlocksOf(config.block_sizes, kernel);
+  const std::optional<PassTables> own_tables = tables_of(own);
+  if (!own_tables) return std::nullopt;
+  const bool has_too_large_tables =
+      FootprintOf(spec, kernel, config, *own_tables, limit).smem.fit == Fit::kDoesNotFit;
+  for (const Candidate& candidate : LegalCandidates(spec, kernel, config)) {
+    const KernelBlocks& blocks = candidate.blocks;
+    // Smaller blocks make larger tables.
+    if (has_too_large_tables && blocks.q <= own.q && blocks.kv <= own.kv) continue;
     AttentionConfig with = config;
-    with.block_sizes = WithBlocks(config.block_sizes, kernel, candidate.blocks);
-    if (FootprintOf(spec, kernel, with, own_tables, limit).vmem.fit != Fit::kFits) continue;
-    const PassTables tables = tables_of(candidate.blocks);
-    if (FootprintOf(spec, kernel, with, tables, limit).fit() == Fit::kFits) {
-      return candidate.blocks;
+    with.block_sizes = WithBlocks(config.block_sizes, kernel, blocks);
+    if (FootprintOf(spec, kernel, with, *own_tables, limit).vmem.fit != Fit::kFits) continue;
+    const std::optional<PassTables> tables = tables_of(blocks);
+    if (tables && FootprintOf(spec, kernel, with, *tables, limit).fit() == Fit::kFits) {
+      return blocks;
     }
   }
   return std::nullopt;

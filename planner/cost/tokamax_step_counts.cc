@@ -31,7 +31,7 @@ struct Visits {
 };
 
 // Blocks [row_begin, row_end) by [column_begin, column_end) of a grid; rows are those of the pass.
-struct Shard {
+struct GridPart {
   const BlockClassGrid& grid;
   bool is_dkv, is_dynamic;
   int64_t row_begin, row_end, column_begin, column_end;
@@ -57,7 +57,7 @@ struct Shard {
   }
 };
 
-StepCounts CountShard(const Shard& shard, const TokamaxMaskInfo& info, int64_t heads,
+StepCounts CountShard(const GridPart& shard, const TokamaxMaskInfo& info, int64_t heads,
                       int64_t kv_heads) {
   const Visits visits = shard.Walk();
   StepCounts counts;
@@ -116,8 +116,9 @@ std::vector<StepCounts> CountTokamaxSteps(const Plan& plan, Pass pass, int64_t k
   std::vector<StepCounts> shards;
   for (int64_t q = 0; q < grid.q_blocks; q += q_size) {
     for (int64_t kv = 0; kv < grid.kv_blocks; kv += kv_size) {
-      const Shard shard = is_dkv ? Shard{grid, true, is_dynamic, kv, kv + kv_size, q, q + q_size}
-                                 : Shard{grid, false, is_dynamic, q, q + q_size, kv, kv + kv_size};
+      const GridPart shard =
+          is_dkv ? GridPart{grid, true, is_dynamic, kv, kv + kv_size, q, q + q_size}
+                 : GridPart{grid, false, is_dynamic, q, q + q_size, kv, kv + kv_size};
       shards.push_back(CountShard(shard, info, heads, kv_heads));
     }
   }

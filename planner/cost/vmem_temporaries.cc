@@ -4,14 +4,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "splashmask/planner/cost/tiles.h"
+
 namespace splashmask {
 
 namespace {
 
-constexpr double kMiB = 1 << 20;
+constexpr double kMebibyte = 1 << 20;
 
 // Factors of what follows, fitted by tools/fit_vmem.py; each is 0 or more.
-struct Fitted {
+struct SpillFactors {
   double tile = 0;           // The logits of a compute step.
   double tile_soft_cap = 0;  // More of them with a soft cap,
   double tile_f32 = 0;       // of float32 operands,
@@ -31,100 +33,102 @@ struct Fitted {
   double band_share = 0, band_mib = 0, band_mib_many = 0;
 };
 
-constexpr double kNext = 0.6 * kMiB;
-constexpr double kSmallTile = 0.2 * kMiB;
+constexpr double kNext = 0.6 * kMebibyte;
+constexpr double kSmallTile = 0.2 * kMebibyte;
 
-constexpr Fitted kForward{.tile = 0.98,
-                          .tile_soft_cap = 0.16,
-                          .tile_masked = 0.05,
-                          .q = 0.50,
-                          .k = 1.18,
-                          .v = 1.11,
-                          .next_v4 = 0.40,
-                          .next_v5 = 0.79,
-                          .next_v6 = 0.96,
-                          .next_v7 = 0.94,
-                          .later = 0.19,
-                          .later_v7 = 0.43,
-                          .in_registers = 0.12,
-                          .band_share = 0.25,
-                          .band_mib = 0.25,
-                          .band_mib_many = 0.5};
-constexpr Fitted kDq{.tile = 1.23,
-                     .tile_soft_cap = 0.74,
-                     .tile_masked = 0.09,
-                     .q = 0.14,
-                     .k = 1.50,
-                     .v = 1.10,
-                     .in_registers = 0.2,
-                     .band_share = 0.2,
-                     .band_mib = 0.06,
-                     .band_mib_many = 0.06};
-constexpr Fitted kDkv{.tile = 1.10,
-                      .tile_soft_cap = 1.11,
-                      .tile_f32 = 0.25,
-                      .tile_masked = 0.12,
-                      .tile_v4 = 0.61,
-                      .q = 2.00,
-                      .k = 0.73,
-                      .wide = 0.41,
-                      .in_registers = 0.2,
-                      .band_share = 0.25,
-                      .band_mib = 0.23,
-                      .band_mib_many = 0.23};
-constexpr Fitted kFused{.tile = 1.22,
-                        .tile_soft_cap = 1.02,
-                        .tile_f32 = 0.01,
-                        .tile_masked = 0.02,
-                        .tile_v4 = 0.39,
-                        .tile_v7 = 0.14,
-                        .q = 0.94,
-                        .k = 1.16,
-                        .v = 1.19,
-                        .wide = 0.75,
-                        .next_v4 = 0.08,
-                        .next_v5 = 0.08,
-                        .next_v6 = 0.08,
-                        .next_v7 = 0.08,
-                        .in_registers = 0.2,
-                        .band_share = 0.2,
-                        .band_mib = 0.2,
-                        .band_mib_many = 0.2};
+constexpr SpillFactors kForwardSpills{.tile = 0.95,
+                                      .tile_soft_cap = 0.11,
+                                      .tile_masked = 0.05,
+                                      .q = 0.82,
+                                      .k = 1.03,
+                                      .v = 0.77,
+                                      .next_v4 = 0.5,
+                                      .next_v5 = 0.75,
+                                      .next_v6 = 1.08,
+                                      .next_v7 = 1.09,
+                                      .later = 0.24,
+                                      .later_v7 = 0.34,
+                                      .in_registers = 0.12,
+                                      .band_share = 0.25,
+                                      .band_mib = 0.3,
+                                      .band_mib_many = 0.9};
+constexpr SpillFactors kDqSpills{.tile = 1.22,
+                                 .tile_soft_cap = 0.41,
+                                 .tile_masked = 0.1,
+                                 .q = 0.52,
+                                 .k = 0.69,
+                                 .v = 0.82,
+                                 .in_registers = 0.2,
+                                 .band_share = 0.25,
+                                 .band_mib = 0.2,
+                                 .band_mib_many = 0.2};
+constexpr SpillFactors kDkvSpills{.tile = 1.12,
+                                  .tile_soft_cap = 1.12,
+                                  .tile_f32 = 0.25,
+                                  .tile_masked = 0.1,
+                                  .tile_v4 = 0.49,
+                                  .q = 1.85,
+                                  .k = 0.53,
+                                  .wide = 0.46,
+                                  .next_v4 = 0.04,
+                                  .next_v5 = 0.04,
+                                  .next_v6 = 0.04,
+                                  .next_v7 = 0.04,
+                                  .in_registers = 0.2,
+                                  .band_share = 0.25,
+                                  .band_mib = 0.2,
+                                  .band_mib_many = 0.2};
+constexpr SpillFactors kFusedSpills{.tile = 1.2,
+                                    .tile_soft_cap = 1.02,
+                                    .tile_f32 = 0.03,
+                                    .tile_masked = 0.07,
+                                    .tile_v4 = 0.41,
+                                    .tile_v7 = 0.12,
+                                    .q = 0.73,
+                                    .k = 0.96,
+                                    .v = 0.51,
+                                    .wide = 0.48,
+                                    .next_v4 = 0.08,
+                                    .next_v5 = 0.08,
+                                    .next_v6 = 0.08,
+                                    .next_v7 = 0.08,
+                                    .in_registers = 0.2,
+                                    .band_share = 0.2,
+                                    .band_mib = 0.3,
+                                    .band_mib_many = 0.3};
 
-const Fitted& FittedOf(TpuKernel kernel) {
+const SpillFactors& FactorsOf(TpuKernel kernel) {
   switch (kernel) {
     case TpuKernel::kDq:
-      return kDq;
+      return kDqSpills;
     case TpuKernel::kDkv:
-      return kDkv;
+      return kDkvSpills;
     case TpuKernel::kFused:
-      return kFused;
+      return kFusedSpills;
     default:
-      return kForward;
+      return kForwardSpills;
   }
 }
 
-double NextOf(const Fitted& fitted, int generation) {
+double NextOf(const SpillFactors& fitted, int generation) {
   return generation == 4   ? fitted.next_v4
          : generation == 5 ? fitted.next_v5
          : generation == 6 ? fitted.next_v6
                            : fitted.next_v7;
 }
 
-int64_t WholeLanes(int64_t head_dim) { return (head_dim + 127) / 128 * 128; }
-
 double BlockBytes(int64_t positions, int64_t head_dim, const AttentionConfig& config) {
-  return static_cast<double>(positions * WholeLanes(head_dim) * OperandBytes(config.dtype));
+  return static_cast<double>(positions * RoundedUp(head_dim, kLanes) * OperandBytes(config.dtype));
 }
 
 }  // namespace
 
 ByteBand VmemTemporaries(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& config,
                          const PassTables& tables) {
-  const Fitted& fitted = FittedOf(kernel);
+  const SpillFactors& fitted = FactorsOf(kernel);
   const KernelBlocks blocks = BlocksOf(config.block_sizes, kernel);
-  const double tile = 4.0 * static_cast<double>(blocks.q * blocks.kv_compute);
-  const double all_steps = 4.0 * static_cast<double>(blocks.q * blocks.kv);
+  const double tile = 4.0 * static_cast<double>(blocks.q) * static_cast<double>(blocks.kv_compute);
+  const double all_steps = 4.0 * static_cast<double>(blocks.q) * static_cast<double>(blocks.kv);
   const bool is_v7 = spec.generation >= 7;
   const bool is_masked = tables.has_q_sequence || tables.partial_blocks > 0;
 
@@ -146,14 +150,14 @@ ByteBand VmemTemporaries(const TpuSpec& spec, TpuKernel kernel, const AttentionC
   if (sizes.v_layout == QkvLayout::kSeqMinor) {
     bytes += fitted.v * BlockBytes(blocks.kv, config.head_dim_v, config);
   }
-  const int64_t width = WholeLanes(std::max(config.head_dim, config.head_dim_v));
-  if (width > 128) bytes += fitted.wide * 4 * static_cast<double>(blocks.q * width);
-  if (tile > kSmallTile) bytes -= fitted.in_registers * kMiB;
+  const int64_t width = RoundedUp(std::max(config.head_dim, config.head_dim_v), kLanes);
+  if (width > kLanes) bytes += fitted.wide * 4 * static_cast<double>(blocks.q * width);
+  if (tile > kSmallTile) bytes -= fitted.in_registers * kMebibyte;
   bytes = std::max(bytes, 0.0);
 
   const bool has_many = blocks.kv > 2 * blocks.kv_compute;
   const double band =
-      fitted.band_share * bytes + (has_many ? fitted.band_mib_many : fitted.band_mib) * kMiB;
+      fitted.band_share * bytes + (has_many ? fitted.band_mib_many : fitted.band_mib) * kMebibyte;
   return {std::llround(bytes), std::llround(std::max(bytes - band, 0.0)),
           std::llround(bytes + band)};
 }

@@ -93,13 +93,26 @@ def check(plan: Plan, *, chip: str, compiler: TpuCompiler | None = None, head_di
         raise invalid(f"[tpu] unknown chip {chip!r}: known are {', '.join(CHIPS)}")
     if plan.fwd is None:
         raise invalid("[tpu] expected a plan with a forward pass")
-    compiler = compiler or TpuCompiler()
+    most_kib = CHIPS[chip]["vmem_bytes"] >> 10
     limit_kib = scoped_vmem_limit_kib or CHIPS[chip]["scoped_vmem_bytes"] >> 10
+    if not 0 < limit_kib <= most_kib:
+        raise invalid(f"[tpu] expected scoped_vmem_limit_kib in 1..{most_kib}, all that a {chip} has, got "
+                      f"{limit_kib}")
+    for layout in (q_layout, k_layout, v_layout):
+        if layout not in LAYOUTS:
+            raise invalid(f"[tpu] expected a layout of {LAYOUTS}, got {layout!r}")
+    heads = plan.mask.shape[0]
+    kv_heads = heads if kv_heads is None else kv_heads
+    if kv_heads < 1 or heads % kv_heads or (kv_heads > 1 and kv_heads % plan.head_shards):
+        raise invalid(f"[tpu] expected kv_heads that divide {heads} heads and that {plan.head_shards} head "
+                      f"shards divide, got {kv_heads}")
+    compiler = compiler or TpuCompiler()
     call = _Call(plan, head_dim, head_dim_v or head_dim, kv_heads, dtype, block_kv_compute,
                  block_kv_dkv_compute, (q_layout, k_layout, v_layout), segments, attn_logits_soft_cap)
 
     kernels, message, memory = [], "", {}
-    for is_gradient in (False, True) if plan.dkv is not None else (False,):
+    has_gradient = plan.dkv is not None and (plan.dq is not None or plan.use_fused_bwd_kernel)
+    for is_gradient in (False, True) if has_gradient else (False,):
         compiled = compiler.compile(chip, *call.program(is_gradient), limit_kib)
         made = {kernel.name: kernel for kernel in compiled.kernels}
         for name in call.kernels(is_gradient):
@@ -115,13 +128,12 @@ def check(plan: Plan, *, chip: str, compiler: TpuCompiler | None = None, head_di
 class _Call:
     """A plan and how attention is called on one device."""
 
-    def __init__(self, plan: Plan, head_dim: int, head_dim_v: int, kv_heads: int | None, dtype: str,
+    def __init__(self, plan: Plan, head_dim: int, head_dim_v: int, kv_heads: int, dtype: str,
                  block_kv_compute: int | None, block_kv_dkv_compute: int | None,
                  layouts: tuple[str, str, str], segments: bool, soft_cap: float | None):
         heads, q_len, self.kv_len = plan.mask.shape
         self.plan = plan
         self.heads, self.q_len = heads // plan.head_shards, q_len // plan.q_seq_shards
-        kv_heads = kv_heads or heads
         self.kv_heads = kv_heads if kv_heads == 1 else kv_heads // plan.head_shards
         self.head_dim, self.head_dim_v, self.dtype = head_dim, head_dim_v, dtype
         self.block_kv_compute = block_kv_compute or plan.fwd.block_shape[1]
@@ -142,7 +154,7 @@ class _Call:
         block_q, block_kv = tables.block_shape
         compute = {"fwd": self.block_kv_compute, "dq": block_kv, "dkv": self.block_kv_dkv_compute}[name]
         blocks = tables.packed_partial_mask_blocks
-        return {"heads": self.heads, "kv_heads": self.kv_heads, "q_len": self.q_len,
+        return {"batch": 1, "heads": self.heads, "kv_heads": self.kv_heads, "q_len": self.q_len,
                 "kv_len": self.kv_len, "head_dim": self.head_dim, "head_dim_v": self.head_dim_v,
                 "dtype": self.dtype, "segments": self.segments, "soft_cap": self.soft_cap is not None,
                 "block_q": block_q, "block_kv": block_kv, "block_kv_compute": compute,

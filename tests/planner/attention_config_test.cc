@@ -111,6 +111,35 @@ TEST(AttentionConfigTest, RefusesWithTheRuleAndTheNearest) {
   }
 }
 
+TEST(AttentionConfigTest, RefusesWhatLeaves64Bits) {
+  const auto message_with = [](const std::function<void(AttentionConfig&)>& alter) {
+    AttentionConfig config = Usual();
+    alter(config);
+    try {
+      CheckAttentionConfig(config);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kTooLarge);
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  const int64_t huge = int64_t{1} << 62;
+  EXPECT_EQ(message_with([&](AttentionConfig& c) { c.head_dim = huge; }),
+            "[plan] expected q of less than 2^56 bytes, got 6.23e+23");
+  EXPECT_EQ(message_with([&](AttentionConfig& c) { c.batch = huge; }),
+            "[plan] expected q of less than 2^56 bytes, got 3.19e+26");
+  EXPECT_EQ(message_with([&](AttentionConfig& c) {
+              c.kv_len = huge;
+              c.block_sizes = {.block_q = 512, .block_kv = huge, .block_kv_compute = 128};
+            }),
+            "[plan] expected a block of less than 2^56 bytes, got 1.89e+22");
+  EXPECT_EQ(message_with([&](AttentionConfig& c) {
+              c.kv_len = int64_t{1} << 50;
+              c.block_sizes = {.block_q = 512, .block_kv = 1024, .block_kv_compute = 128};
+            }),
+            "[plan] expected k and v of less than 2^56 bytes, got 4.61e+18");
+}
+
 TEST(AttentionConfigTest, NamesOfKernels) {
   for (const TpuKernel kernel : kAllTpuKernels) {
     EXPECT_EQ(TpuKernelFromName(TpuKernelName(kernel)), kernel);

@@ -88,16 +88,21 @@ TEST(FootprintTest, BlocksArePaddedToTiles) {
 
 // A v4 keeps no operand in VMEM; others do where the limit leaves room.
 TEST(FootprintTest, OperandsMayLieInTheRestOfVmem) {
-  const AttentionConfig config = Measured({512, 512, 512});
+  AttentionConfig config = Measured({512, 512, 512});
   const auto spread = [&](const char* chip, int64_t limit) {
     const VmemUse use =
         FootprintOf(FindTpuSpec(chip), TpuKernel::kFwd, config, Causal(), limit).vmem;
     return use.total.most - use.total.least - (use.temporaries.most - use.temporaries.least);
   };
+  const int64_t q_sequence = 2 * 512 * 128 * 4, q = 2 * 512 * 128 * 2;
   EXPECT_EQ(spread("v4", 8 << 20), 0);
   EXPECT_EQ(spread("v6e", 128 << 20), 0);
-  EXPECT_EQ(spread("v6e", 119 << 20), 2 * 512 * 128 * 4);  // q_sequence takes 8 MiB,
-  EXPECT_EQ(spread("v6e", 121 << 20), 0);                  // which are not left there.
+  EXPECT_EQ(spread("v6e", 119 << 20), q_sequence);  // Which takes 8 MiB,
+  EXPECT_EQ(spread("v6e", 121 << 20), 0);           // not left there.
+  config.heads = config.kv_heads = 1;               // q, k, v and out take 4 MiB each
+  EXPECT_EQ(spread("v6e", 119 << 20), q_sequence + 4 * q);
+  config.batch = 4;  // a sequence.
+  EXPECT_EQ(spread("v6e", 119 << 20), q_sequence);
 }
 
 TEST(FootprintTest, TablesTakeWholeTilesOfSmem) {

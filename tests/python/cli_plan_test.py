@@ -101,10 +101,35 @@ def test_smem_wants_larger_blocks(run):
     misfit, smem = answer["misfit"], answer["kernels"][0]["smem"]
     # data_next is int16 and block_mask int8, [1, 2048, 2048].
     assert [table["bytes"] for table in smem["tables"]] == [8 << 20, 4 << 20]
-    assert misfit["memory"] == "SMEM" and misfit["bytes_over"] == (12 << 20) - (1 << 20)
+    assert misfit["memory"] == "SMEM" and misfit["bytes_over"] == (11 << 20) + 1100
     assert misfit["least_limit_kib"] is None
     fitting = answer_of(run, *million, *as_options("dkv", misfit["nearest"]))
     assert fitting["fits"] is True
+
+
+def test_the_compiler_keeps_some_smem(run):
+    """Tables that fit by themselves, but not beside that."""
+    alone = ["causal()", "--q-len", "31744", "--kv-len", "180224", "--block-q", "128", "--block-kv",
+             "128", "--no-shrink", "--chip", "v6e", "--passes", "fwd"]
+    answer = answer_of(run, *alone, code=1)
+    assert answer["kernels"][0]["smem"]["bytes"] == 1023 << 10
+    assert answer["misfit"]["bytes_over"] == (1023 << 10) + 1100 - (1 << 20)
+    assert answer["misfit"]["nearest"]["q"] % 128 == 0
+
+
+def test_where_nothing_near_fits(run):
+    """At once, however many sizes there are between."""
+    far = ["full()", "--q-len", "128", "--kv-len", str(1 << 39), "--block-q", "128", "--block-kv",
+           str(1 << 39), "--chip", "v6e", "--passes", "fwd"]
+    assert answer_of(run, *far, code=1)["misfit"]["nearest"] is None
+    assert run("plan", *far).stdout.endswith("no blocks within 16 times of these fit\n")
+
+
+def test_a_limit_does_not_mend_tables(run):
+    both = ["causal()", "--q-len", "1048576", "--no-shrink", "--chip", "v6e", "--passes", "fwd",
+            "--scoped-vmem-limit-kib", "1000"]
+    misfit = answer_of(run, *both, code=1)["misfit"]
+    assert misfit["memory"] == "VMEM" and misfit["least_limit_kib"] is None
 
 
 def test_a_limit_inside_the_band_is_too_close_to_call(run):
@@ -151,7 +176,9 @@ def test_stored_masks_take_a_window(run):
     (["causal()", *CALL, "--scoped-vmem-limit-kib", "131073"],
      "[arguments] expected --scoped-vmem-limit-kib of at most 131072, all that a v6e has, got 131073"),
     (["causal()", *CALL, "--kv-heads", "3"],
-     "[plan] expected kv_heads (3) to divide heads (8): nearest are 2 and 4"),
+     "[arguments] expected --kv-heads (3) to divide 8 heads"),
+    (["causal()", *CALL, "--head-dim", "4611686018427387904"],
+     "[plan] expected q of less than 2^56 bytes, got 1.25e+24"),
     (["causal()", *CALL, "--kv-heads", "2", "--head-shards", "4"],
      "[arguments] expected head_shards (4) to divide --kv-heads (2)"),
     (["causal()", *CALL, "--block-kv-compute", "200"],
