@@ -153,7 +153,7 @@ def main():
     compiler = TpuCompiler()
     is_new = not os.path.exists(options.output)
     with open(options.output, "a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if is_new:
             writer.writeheader()
         for seed in range(options.seed, options.seed + options.count):
