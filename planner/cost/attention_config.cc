@@ -70,10 +70,10 @@ void CheckBlock(Size block, Size whole, const BlockRule& rule) {
 }
 
 // What sizes multiply to stays within 64 bits, whatever is made of it later.
-constexpr double kMostBytes = 0x1p56;
+constexpr double kByteLimit = 0x1p56;
 
 void CheckBytes(double bytes, const char* what) {
-  if (bytes >= kMostBytes) {
+  if (bytes >= kByteLimit) {
     throw Error(ErrorCode::kTooLarge,
                 fmt::format("[plan] expected {} of less than 2^56 bytes, got {:.3g}", what, bytes));
   }
@@ -90,8 +90,9 @@ void CheckOperands(const AttentionConfig& config) {
   CheckBytes(item * dims * rows(config.kv_heads, config.kv_len), "k and v");
   const BlockSizes& sizes = config.block_sizes;
   if (sizes.use_fused_bwd_kernel && sizes.has_dkv()) {
-    const double parts = static_cast<double>(config.kv_len / sizes.block_kv_dkv);
-    CheckBytes(item * dims * rows(config.heads, config.q_len) * parts, "dq of every kv block");
+    const int64_t parts = config.kv_len / sizes.block_kv_dkv;
+    CheckBytes(item * dims * rows(config.heads, config.q_len) * static_cast<double>(parts),
+               "dq of every kv block");
   }
 }
 
