@@ -7,7 +7,10 @@ namespace splashmask {
 
 namespace {
 
-double Tiles(int64_t dim, int64_t size) { return static_cast<double>((dim + size - 1) / size); }
+double Tiles(int64_t dim, int64_t size) {
+  const int64_t tiles = (dim + size - 1) / size;
+  return static_cast<double>(tiles);
+}
 
 // 128 lanes of the head dimensions beyond one each, on average.
 double TilesBeyondOne(const AttentionConfig& config) {
@@ -48,7 +51,8 @@ double BodyBundles(const ScheduleConstants& c, const KernelBlocks& blocks,
                    const AttentionConfig& config, const StepCounts& counts,
                    const CallOptions& options, bool is_fwd, bool is_masked) {
   const double vregs = static_cast<double>(blocks.q) * static_cast<double>(blocks.kv) / 1024;
-  const auto iterations = static_cast<double>(blocks.kv / blocks.kv_compute);
+  const int64_t steps = blocks.kv / blocks.kv_compute;
+  const auto iterations = static_cast<double>(steps);
   const double tiles = TilesBeyondOne(config);
   double vreg = c.vreg + c.vreg_tile * tiles;
   if (is_masked) {

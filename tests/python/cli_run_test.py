@@ -82,7 +82,9 @@ def test_bfloat16(run, tmp_path):
     done = run("run", "plan.h5", *FILES, "-o", "out.npy", "--json")
     told = json.loads(done.stdout)
     assert told["dtype"] == "bfloat16"
-    assert 1e-5 < told["error"]["out"] < 2e-2
+    # Products of pairs round the weights; elsewhere bfloat16 goes into float32 as it is.
+    least = 1e-5 if told["simd_target"] == "AVX3_BF16" else 0
+    assert least < told["error"]["out"] < 2e-2
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), dense(*arrays)[0], atol=2e-2)
 
 
