@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/compile/partial_blocks.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
 #include <numeric>
 #include <span>
 
+#include "splashmask/masks/error.h"
+#include "splashmask/planner/memory.h"
 #include "splashmask/planner/threads.h"
 
 namespace splashmask {
@@ -77,6 +81,13 @@ struct PartialBlocks::Wave {
 
 void PartialBlocks::DrawSlots(const Analysis& analysis, const Progress& progress,
                               Counters& counters, std::vector<Slot>& slots) {
+  if (slots.empty()) return;  // Blocks without bits may be of any size.
+  if (!FitsInMemory(static_cast<ByteCount>(block_.q) * WordsFor(block_.kv) * 8)) {
+    throw Error(ErrorCode::kTooLarge,
+                fmt::format("[compile] expected a partial block that fits in memory, got {} x {} "
+                            "cells: use smaller blocks",
+                            block_.q, block_.kv));
+  }
   const int64_t block_words = block_.q * WordsFor(block_.kv);
   const int64_t together =
       block_.kv % 64 == 0 ? std::max<int64_t>(1, analysis.DrawWidth() / block_.kv) : 1;

@@ -438,5 +438,18 @@ TEST(EmptyRowsTest, EqualsTheCells) {
   }
 }
 
+TEST(CompileTest, BlocksOfAnySizeThatHoldNoBits) {
+  const Shape shape{128, int64_t{1} << 60};
+  CompileOptions options;
+  options.fwd = BlockShape{shape.q_len, shape.kv_len};
+  EXPECT_EQ(Compile(MultiHeadMask(Mask::Full(shape), 1), options).fwd->info.partial_mask_blocks,
+            std::nullopt);
+  ExpectError(
+      ErrorCode::kTooLarge,
+      "[compile] expected a partial block that fits in memory, got 128 x "
+      "1152921504606846976 cells: use smaller blocks",
+      [&] { Compile(MultiHeadMask(Mask::Full(shape) & Mask::Stride(shape, 3), 1), options); });
+}
+
 }  // namespace
 }  // namespace splashmask
