@@ -65,7 +65,7 @@ struct PartialBlocks::Wave {
     // Of wide ones as much as the nearest cache holds.
     constexpr int64_t kCells = int64_t{1} << 19;
     const auto width = static_cast<int64_t>(most_together) * block.kv;
-    piece_rows = std::clamp<int64_t>(kCells / width, 1, block.q);
+    piece_rows = std::clamp<int64_t>(kCells / std::max<int64_t>(width, 1), 1, block.q);
     pieces = (block.q + piece_rows - 1) / piece_rows;
     found.resize(slots.size() * static_cast<size_t>(pieces));
   }
