@@ -28,22 +28,25 @@ constexpr const char* kHelp =
     "Tell how long splash attention takes on a TPU and whether it fits, or share its work out";
 
 constexpr const char* kMore =
-    R"(For each kernel that JAX's splash attention runs: how long it takes, the scoped VMEM that it
-needs, with the band that the compiler's answer lies in, and the SMEM of its tables. Where something does not fit, by how
-many bytes, and the nearest block sizes that do. Exit code 1 when it does not fit, 0 when it does or
-when it is too close to call.
+    R"(For each kernel that JAX's splash attention runs: how long it takes, the scoped
+VMEM that it needs, with the band that the compiler's answer lies in, and the SMEM
+of its tables. Where something does not fit, by how many bytes, and the nearest
+block sizes that do. Exit code 1 when it does not fit, 0 when it does or when it is
+too close to call.
 
-With --balance: which q positions each of --shards gets, as many to each. contiguous leaves
-them where they are, zigzag gives shard i pieces i and 2n-1-i of 2n, striped the positions that are i
-modulo n, and lpt whole q blocks by their work, the longest processing time first. All four are told
-side by side. Work is counted exactly: in blocks that the kernel visits, as it computes each of them
-whole, or in visible pairs. Several masks are those of a model's layers: --weights 5,1 says that
-five layers have the first for one that has the second. kv positions stay in their order.
+With --balance: which q positions each of --shards gets, as many to each.
+contiguous leaves them where they are, zigzag gives shard i pieces i and 2n-1-i of
+2n, striped the positions that are i modulo n, and lpt whole q blocks by their work,
+the longest processing time first. All four are told side by side. Work is counted
+exactly: in blocks that the kernel visits, as it computes each of them whole, or in
+visible pairs. Several masks are those of a model's layers: --weights 5,1 says that
+five layers have the first for one that has the second. kv positions stay in their
+order.
 
-With --compare-xla the buffers that a program of the forward kernel should have in memory, beside
-those that XLA gave it: FILE is the buffer assignment that XLA_FLAGS=--xla_dump_to=DIR makes it
-write. Block sizes, heads and lengths are the kernel's, as its custom call tells them. Exit code 1
-where any differs.
+With --compare-xla the buffers that a program of the forward kernel should have in
+memory, beside those that XLA gave it: FILE is the buffer assignment that
+XLA_FLAGS=--xla_dump_to=DIR makes it write. Block sizes, heads and lengths are the
+kernel's, as its custom call tells them. Exit code 1 where any differs.
 
 Examples:
   splashmask plan llama.h5 --chip v6e --kv-heads 8

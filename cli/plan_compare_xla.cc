@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "splashmask/cli/plan_question.h"
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/cli/progress_bar.h"
 #include "splashmask/cli/terminal.h"
@@ -272,13 +273,8 @@ ProgramOptions OptionsOf(const SplashCall& call, const TpuSpec& chip,
   options.tables_are_arguments = call.tables_are_arguments;
   options.prefetch_tables = call.prefetch_tables;
   if (call.uses_faster_memory) {
-    const auto& kib = arguments.scoped_vmem_limit_kib;
-    if (kib && *kib > chip.vmem_bytes >> 10) {
-      ThrowUnusable(
-          fmt::format("expected --scoped-vmem-limit-kib of at most {}, all that a {} has, got {}",
-                      chip.vmem_bytes >> 10, chip.name, *kib));
-    }
-    options.faster_memory = FasterMemoryOf(chip, kib ? *kib << 10 : chip.scoped_vmem_bytes);
+    options.faster_memory =
+        FasterMemoryOf(chip, ScopedVmemLimit(chip, arguments.scoped_vmem_limit_kib));
   }
   return options;
 }

@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/compile/compile.h"
 
@@ -16,12 +14,6 @@ const std::vector<std::string> kLayouts = {"head_dim_minor", "seq_minor"};
 
 QkvLayout LayoutOf(const std::string& name) {
   return name == kLayouts[0] ? QkvLayout::kHeadDimMinor : QkvLayout::kSeqMinor;
-}
-
-std::string KnownChips() {
-  std::vector<std::string_view> names;
-  for (const TpuSpec& spec : AllTpuSpecs()) names.push_back(spec.name);
-  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 Plan PlanOf(const PlanArguments& a, const Progress& progress) {
@@ -82,7 +74,7 @@ void AddPlanArguments(CommandSyntax& syntax, PlanArguments& a) {
   syntax.Integer("--block-kv-compute", a.block_kv_compute,
                  "kv positions of a compute step (default: --block-kv)");
   syntax.Integer("--block-kv-dkv-compute", a.block_kv_dkv_compute, "... (default: --block-kv-dkv)");
-  syntax.Text("--chip", "CHIP", a.chip, fmt::format("One of {}", KnownChips()));
+  syntax.Text("--chip", "CHIP", a.chip, fmt::format("One of {}", TpuSpecNames()));
   syntax.Integer("--head-dim", a.head_dim, "Of q and k (default: 128)");
   syntax.Integer("--head-dim-v", a.head_dim_v, "Of v and the output (default: --head-dim)");
   syntax.Integer("--kv-heads", a.kv_heads, "Heads of k and v (default: as many as of q)");
@@ -100,17 +92,22 @@ void AddPlanArguments(CommandSyntax& syntax, PlanArguments& a) {
                  "xla_tpu_scoped_vmem_limit_kib (default: the chip's)");
 }
 
-PlanQuestion AskedQuestion(const PlanArguments& a, const Progress& progress) {
-  if (!a.chip) ThrowUnusable("expected --chip, one of " + KnownChips());
-  const TpuSpec& spec = FindTpuSpec(*a.chip);
-  const int64_t default_kib = spec.scoped_vmem_bytes >> 10, most_kib = spec.vmem_bytes >> 10;
-  const int64_t limit_kib = a.scoped_vmem_limit_kib.value_or(default_kib);
-  if (limit_kib > most_kib) {
+int64_t ScopedVmemLimit(const TpuSpec& spec, const std::optional<int64_t>& kib) {
+  if (!kib) return spec.scoped_vmem_bytes;
+  const int64_t most_kib = spec.vmem_bytes >> 10;
+  if (*kib > most_kib) {
     ThrowUnusable(
         fmt::format("expected --scoped-vmem-limit-kib of at most {}, all that a {} has, got {}",
-                    most_kib, spec.name, limit_kib));
+                    most_kib, spec.name, *kib));
   }
-  PlanQuestion question{PlanOf(a, progress), &spec, {}, limit_kib << 10, progress};
+  return *kib << 10;
+}
+
+PlanQuestion AskedQuestion(const PlanArguments& a, const Progress& progress) {
+  if (!a.chip) ThrowUnusable("expected --chip, one of " + TpuSpecNames());
+  const TpuSpec& spec = FindTpuSpec(*a.chip);
+  PlanQuestion question{
+      PlanOf(a, progress), &spec, {}, ScopedVmemLimit(spec, a.scoped_vmem_limit_kib), progress};
   const PlanOptions& options = question.plan.options;
   const Shape shape = question.plan.mask.shape();
   const int64_t heads = question.plan.mask.num_heads();

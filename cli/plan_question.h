@@ -38,6 +38,10 @@ struct PlanArguments {
 /// All but the mask.
 void AddPlanArguments(CommandSyntax& syntax, PlanArguments& arguments);
 
+/// Of --scoped-vmem-limit-kib, in bytes; nullopt: the chip's own. Throws kInvalidArgument for more
+/// than the chip has.
+int64_t ScopedVmemLimit(const TpuSpec& spec, const std::optional<int64_t>& kib);
+
 struct PlanQuestion {
   Plan plan;
   const TpuSpec* spec = nullptr;

@@ -2,17 +2,18 @@
 // What programs keep in a TPU's memories.
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/tuple.h>
 
+#include <array>
 #include <optional>
 #include <string>
-#include <tuple>
 
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/cost/hbm_buffers.h"
 #include "splashmask/planner/cost/tpu_spec.h"
+#include "splashmask/python/block_sizes.h"
 #include "splashmask/python/mask_object.h"
 #include "splashmask/python/plan_object.h"
 
@@ -25,7 +26,7 @@ namespace nb = nanobind;
 nb::str Text(std::string_view value) { return nb::str(value.data(), value.size()); }
 
 // Of q, k and v: whether the sequence is the fastest axis.
-using SeqMinor = std::tuple<bool, bool, bool>;
+using SeqMinor = std::array<bool, 3>;
 
 nb::dict HbmBuffers(const PlanObject& object, const std::string& chip, AttentionConfig config,
                     const SeqMinor& seq_minor, const ProgramOptions& options) {
@@ -37,16 +38,8 @@ nb::dict HbmBuffers(const PlanObject& object, const std::string& chip, Attention
   config.heads = plan.mask.num_heads();
   config.q_len = plan.mask.shape().q_len;
   config.kv_len = plan.mask.shape().kv_len;
-  const auto layout = [](bool is_seq_minor) {
-    return is_seq_minor ? QkvLayout::kSeqMinor : QkvLayout::kHeadDimMinor;
-  };
   const BlockShape block = plan.fwd->block;
-  config.block_sizes = {.block_q = block.q,
-                        .block_kv = block.kv,
-                        .block_kv_compute = block.kv,
-                        .q_layout = layout(std::get<0>(seq_minor)),
-                        .k_layout = layout(std::get<1>(seq_minor)),
-                        .v_layout = layout(std::get<2>(seq_minor))};
+  config.block_sizes = ToBlockSizes(TpuKernel::kFwd, {block.q, block.kv, block.kv}, seq_minor);
   const ProgramBuffers predicted =
       PredictBuffers(config, LiteralsOf(plan.fwd->info), FindTpuSpec(chip), options);
   nb::list buffers;

@@ -14,6 +14,7 @@
 #include "splashmask/planner/cost/step_counts.h"
 #include "splashmask/planner/cost/time_model.h"
 #include "splashmask/planner/cost/tpu_spec.h"
+#include "splashmask/python/block_sizes.h"
 #include "splashmask/python/mask_object.h"
 #include "splashmask/python/plan_object.h"
 
@@ -41,20 +42,6 @@ nb::dict ToDict(const TpuSpec& spec) {
   result["hbm_bytes_per_second"] = spec.hbm_bytes_per_second;
   result["bf16_flops_per_second"] = spec.bf16_flops_per_second;
   return result;
-}
-
-// (q, kv, kv_compute) of that kernel.
-BlockSizes ToBlockSizes(TpuKernel kernel, const std::array<int64_t, 3>& blocks,
-                        const std::array<bool, 3>& seq_minor) {
-  BlockSizes sizes = WithBlocks({}, kernel, {blocks[0], blocks[1], blocks[2]});
-  sizes.use_fused_bwd_kernel = kernel == TpuKernel::kFused;
-  const auto layout = [&](size_t i) {
-    return seq_minor[i] ? QkvLayout::kSeqMinor : QkvLayout::kHeadDimMinor;
-  };
-  sizes.q_layout = layout(0);
-  sizes.k_layout = layout(1);
-  sizes.v_layout = layout(2);
-  return sizes;
 }
 
 nb::dict ToDict(const KernelTime& time) {

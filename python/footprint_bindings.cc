@@ -7,6 +7,7 @@
 #include <string>
 
 #include "splashmask/planner/cost/footprint.h"
+#include "splashmask/python/block_sizes.h"
 #include "splashmask/python/mask_object.h"
 
 namespace splashmask::python {
@@ -17,9 +18,7 @@ namespace nb = nanobind;
 
 AttentionConfig ConfigFrom(const nb::dict& given, TpuKernel kernel) {
   const auto number = [&](const char* name) { return nb::cast<int64_t>(given[name]); };
-  const auto layout = [&](const char* name) {
-    return nb::cast<bool>(given[name]) ? QkvLayout::kSeqMinor : QkvLayout::kHeadDimMinor;
-  };
+  const auto flag = [&](const char* name) { return nb::cast<bool>(given[name]); };
   AttentionConfig config;
   config.batch = number("batch");
   config.heads = number("heads");
@@ -29,14 +28,11 @@ AttentionConfig ConfigFrom(const nb::dict& given, TpuKernel kernel) {
   config.head_dim = number("head_dim");
   config.head_dim_v = number("head_dim_v");
   config.dtype = OperandDTypeFromName(nb::cast<std::string>(given["dtype"]));
-  config.segments = nb::cast<bool>(given["segments"]);
-  config.soft_cap = nb::cast<bool>(given["soft_cap"]);
+  config.segments = flag("segments");
+  config.soft_cap = flag("soft_cap");
   config.block_sizes =
-      WithBlocks({}, kernel, {number("block_q"), number("block_kv"), number("block_kv_compute")});
-  config.block_sizes.use_fused_bwd_kernel = kernel == TpuKernel::kFused;
-  config.block_sizes.q_layout = layout("q_seq_minor");
-  config.block_sizes.k_layout = layout("k_seq_minor");
-  config.block_sizes.v_layout = layout("v_seq_minor");
+      ToBlockSizes(kernel, {number("block_q"), number("block_kv"), number("block_kv_compute")},
+                   {flag("q_seq_minor"), flag("k_seq_minor"), flag("v_seq_minor")});
   CheckAttentionConfig(config);
   return config;
 }
@@ -75,8 +71,8 @@ void BindFootprint(nb::module_& m) {
   m.def("kernel_vmem", &VmemDict, nb::arg("chip"), nb::arg("kernel"), nb::arg("config"),
         nb::arg("limit"),
         "Scoped VMEM of a kernel, as planner/cost/footprint.h predicts it. config: batch, heads, "
-        "kv_heads, "
-        "q_len, kv_len, head_dim, head_dim_v, dtype, segments, soft_cap, block_q, block_kv, "
+        "kv_heads, q_len, kv_len, head_dim, head_dim_v, dtype, segments, soft_cap, block_q, "
+        "block_kv, "
         "block_kv_compute, {q,k,v}_seq_minor, has_q_sequence, partial_blocks; limit in bytes. "
         "{windows: [(name, operand bytes, window bytes)], window_bytes, temporaries and total: "
         "(least, expected, most), fit, extrapolated}.");

@@ -13,12 +13,13 @@ heads and lengths than the ones here move `skipped` and `visited` by a tenth.
 
 import argparse
 import csv
-import functools
 import glob
 import os
 import re
 import sys
 import tempfile
+
+from splashmask.tpu_compiler import CHIPS, described_mesh
 
 KEYS = ["library", "chip", "kernel", "block_q", "block_kv", "block_kv_compute", "head_dim",
         "head_dim_v", "dtype", "mask", "segments", "soft_cap", "q_layout", "k_layout", "v_layout",
@@ -125,25 +126,12 @@ def compile_row(row, modules):
                  for dim in ("head_dim", "head_dim", "head_dim_v")]
     if row["segments"] == "1":
         arguments.append(jax.ShapeDtypeStruct((length,), jnp.int32))
-    mesh, vmem = chip_mesh(row["chip"])
+    mesh = described_mesh(row["chip"])
     whole = NamedSharding(mesh, PartitionSpec())
     with jax.set_mesh(mesh):
         lowered = jax.jit(step, in_shardings=(whole,) * len(arguments)).trace(*arguments).lower(
             lowering_platforms=("tpu",))
-        lowered.compile(compiler_options={"xla_tpu_scoped_vmem_limit_kib": str(vmem >> 10)})
-
-
-@functools.cache
-def chip_mesh(name):
-    import numpy as np
-    from jax.experimental import topologies
-    from jax.sharding import Mesh
-    from splashmask import _core
-    spec = {spec["name"]: spec for spec in _core.tpu_specs()}[name]
-    megacore = {"chip_config_name": "megacore"} if name == "v4" else {}
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=spec["topology"],
-                                            **megacore)
-    return Mesh(np.array(topology.devices[:1]), ("x",)), spec["vmem_bytes"]
+        lowered.compile(compiler_options={"xla_tpu_scoped_vmem_limit_kib": str(CHIPS[row["chip"]]["vmem_bytes"] >> 10)})
 
 
 def main():

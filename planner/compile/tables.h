@@ -11,6 +11,7 @@
 #include "splashmask/planner/compile/block_grid.h"
 #include "splashmask/planner/compile/head_masks.h"
 #include "splashmask/planner/mask_info.h"
+#include "splashmask/planner/table_types.h"
 
 namespace splashmask {
 
@@ -56,19 +57,6 @@ std::vector<int64_t> FirstShardLikeIt(const HeadMasks& heads);
 
 /// Copies the tables of the first shard like it to every other shard.
 void CopyRepeatedShards(const TableInputs& in, NextTables& tables);
-
-/// Calls `visit` with a null pointer of the dtype's type: int8_t*, int16_t* or int32_t*.
-template <typename Visit>
-void WithType(DType dtype, Visit&& visit) {
-  switch (dtype) {
-    case DType::kInt8:
-      return visit(static_cast<int8_t*>(nullptr));
-    case DType::kInt16:
-      return visit(static_cast<int16_t*>(nullptr));
-    default:
-      return visit(static_cast<int32_t*>(nullptr));
-  }
-}
 
 /// Calls visit(begin, end, block_class, id) for the parts of a block row's runs inside the columns
 /// [first, last); `id` is kNone where blocks have no number.

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/planner/cost/tiles.h"
 
 namespace splashmask {
 
@@ -33,9 +34,9 @@ struct BlockRule {
   const char* reason = "";
 };
 
-constexpr BlockRule kQInSublanes{8, true, "as q positions lie in sublanes"};
-constexpr BlockRule kQInLanes{128, true, "as q positions lie in lanes there"};
-constexpr BlockRule kKvInLanes{128, false, "as kv positions lie in lanes"};
+constexpr BlockRule kQInSublanes{kSublanes, true, "as q positions lie in sublanes"};
+constexpr BlockRule kQInLanes{kLanes, true, "as q positions lie in lanes there"};
+constexpr BlockRule kKvInLanes{kLanes, false, "as kv positions lie in lanes"};
 
 bool IsLegal(int64_t block, int64_t whole, const BlockRule& rule) {
   return whole % block == 0 && (block % rule.unit == 0 || (rule.may_be_whole && block == whole));
@@ -100,10 +101,10 @@ struct BlockNames {
   const char *q, *kv, *kv_compute;
 };
 
-void CheckKernel(const AttentionConfig& config, const KernelBlocks& blocks, const BlockNames& names,
-                 bool q_in_lanes) {
-  q_in_lanes |= config.block_sizes.q_layout == QkvLayout::kSeqMinor;
-  CheckBlock({names.q, blocks.q}, {"q_len", config.q_len}, q_in_lanes ? kQInLanes : kQInSublanes);
+void CheckKernel(const AttentionConfig& config, TpuKernel kernel, const BlockNames& names) {
+  const KernelBlocks blocks = BlocksOf(config.block_sizes, kernel);
+  CheckBlock({names.q, blocks.q}, {"q_len", config.q_len},
+             QLiesInLanes(config.block_sizes, kernel) ? kQInLanes : kQInSublanes);
   CheckBlock({names.kv, blocks.kv}, {"kv_len", config.kv_len}, kKvInLanes);
   CheckBlock({names.kv_compute, blocks.kv_compute}, {names.kv, blocks.kv}, kKvInLanes);
   CheckBytes(8 * static_cast<double>(blocks.q) * static_cast<double>(blocks.kv), "a block");
@@ -170,6 +171,10 @@ KernelBlocks BlocksOf(const BlockSizes& sizes, TpuKernel kernel) {
   return {};
 }
 
+bool QLiesInLanes(const BlockSizes& sizes, TpuKernel kernel) {
+  return PassOf(kernel) != Pass::kFwd || sizes.q_layout == QkvLayout::kSeqMinor;
+}
+
 BlockSizes WithBlocks(BlockSizes sizes, TpuKernel kernel, const KernelBlocks& blocks) {
   switch (PassOf(kernel)) {
     case Pass::kFwd:
@@ -216,17 +221,13 @@ void CheckAttentionConfig(const AttentionConfig& config) {
     Expected("no block sizes for dq with the fused backward kernel");
   }
   if (sizes.has_fwd()) {
-    CheckKernel(config, BlocksOf(sizes, TpuKernel::kFwd),
-                {"block_q", "block_kv", "block_kv_compute"}, /*q_in_lanes=*/false);
+    CheckKernel(config, TpuKernel::kFwd, {"block_q", "block_kv", "block_kv_compute"});
   }
   if (sizes.has_dq()) {
-    CheckKernel(config, BlocksOf(sizes, TpuKernel::kDq),
-                {"block_q_dq", "block_kv_dq", "block_kv_dq"},
-                /*q_in_lanes=*/true);
+    CheckKernel(config, TpuKernel::kDq, {"block_q_dq", "block_kv_dq", "block_kv_dq"});
   }
   if (sizes.has_dkv()) {
-    CheckKernel(config, BlocksOf(sizes, TpuKernel::kDkv),
-                {"block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"}, /*q_in_lanes=*/true);
+    CheckKernel(config, TpuKernel::kDkv, {"block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"});
   }
   CheckOperands(config);
 }

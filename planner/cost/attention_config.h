@@ -64,6 +64,9 @@ struct KernelBlocks {
   friend bool operator==(const KernelBlocks&, const KernelBlocks&) = default;
 };
 KernelBlocks BlocksOf(const BlockSizes& sizes, TpuKernel kernel);
+/// Whether q positions lie in the lanes of some operand: then block_q is a multiple of 128, else of
+/// 8, or all of q.
+bool QLiesInLanes(const BlockSizes& sizes, TpuKernel kernel);
 /// The same sizes with other blocks for one kernel.
 BlockSizes WithBlocks(BlockSizes sizes, TpuKernel kernel, const KernelBlocks& blocks);
 

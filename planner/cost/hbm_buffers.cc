@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/planner/cost/tiles.h"
 #include "splashmask/planner/cost/tpu_layout.h"
 
 namespace splashmask {
@@ -24,10 +25,6 @@ constexpr int64_t kPointerBytes = 4;
 constexpr int64_t kMostBytes = int64_t{1} << 56;
 constexpr int64_t kCmemBytes = 128 << 20;  // Of v4.
 constexpr int64_t kCmemSpace = 3;
-
-int64_t PaddedTo(int64_t bytes, int64_t multiple) {
-  return (bytes + multiple - 1) / multiple * multiple;
-}
 
 std::string_view XlaName(DType dtype) {
   switch (dtype) {
@@ -90,7 +87,7 @@ class BufferList {
   void AddPointers(std::string name, BufferKind kind, std::vector<XlaShape> elements) {
     const auto count = static_cast<int64_t>(elements.size());
     Add(std::move(name), kind, TupleShape(std::move(elements)),
-        PaddedTo(kPointerBytes * count, chip_.hbm_granule_bytes));
+        RoundedUp(kPointerBytes * count, chip_.hbm_granule_bytes));
   }
   // An array that an instruction other than the kernel reads or writes: it goes to faster memory as
   // long as there is some. Returns where it is.
@@ -279,11 +276,11 @@ class BufferList {
     for (const ProgramBuffer& buffer : result_.buffers) {
       if (buffer.kind != BufferKind::kTemporary || !buffer.is_in_hbm()) continue;
       if (buffer.shares_bytes) continue;
-      total += PaddedTo(buffer.bytes, kTemporaryAlignment);
+      total += RoundedUp(buffer.bytes, kTemporaryAlignment);
       if (has_sum_ || !buffer.shape.is_tuple) last = buffer.bytes;
     }
-    total += options_.prefetch_tables * PaddedTo(chip_.hbm_granule_bytes, kTemporaryAlignment);
-    result_.temporary_bytes = total + last - PaddedTo(last, kTemporaryAlignment);
+    total += options_.prefetch_tables * RoundedUp(chip_.hbm_granule_bytes, kTemporaryAlignment);
+    result_.temporary_bytes = total + last - RoundedUp(last, kTemporaryAlignment);
   }
 
   const AttentionConfig& config_;

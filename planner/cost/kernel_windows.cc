@@ -9,30 +9,31 @@ namespace splashmask {
 
 namespace {
 
-// Collects windows, whose blocks are cut from arrays of so many heads.
+// Collects windows.
 class WindowList {
  public:
   WindowList(const AttentionConfig& config, const KernelBlocks& blocks)
       : config_(config), blocks_(blocks), element_bytes_(OperandBytes(config.dtype)) {}
 
-  // Rows are positions, of which the whole operand has `length` for each of `heads` and sequence.
-  void Add(std::string_view name, int64_t heads, int64_t length, int64_t rows, int64_t columns,
+  // Rows are positions, of which the whole operand has `length` in each of so many arrays.
+  void Add(std::string_view name, int64_t arrays, int64_t length, int64_t rows, int64_t columns,
            int64_t element_bytes) {
     windows_.push_back({name, rows, columns, element_bytes, 2,
-                        config_.batch * heads * BytesInTiles(length, columns, element_bytes)});
+                        arrays * BytesInTiles(length, columns, element_bytes)});
   }
   // Columns are positions.
-  void AddTransposed(std::string_view name, int64_t heads, int64_t length, int64_t rows,
+  void AddTransposed(std::string_view name, int64_t arrays, int64_t length, int64_t rows,
                      int64_t columns, int64_t element_bytes) {
     windows_.push_back({name, rows, columns, element_bytes, 2,
-                        config_.batch * heads * BytesInTiles(rows, length, element_bytes)});
+                        arrays * BytesInTiles(rows, length, element_bytes)});
   }
   void AddInLayout(std::string_view name, QkvLayout layout, int64_t heads, int64_t length,
                    int64_t positions, int64_t head_dim) {
+    const int64_t arrays = config_.batch * heads;
     if (layout == QkvLayout::kHeadDimMinor) {
-      Add(name, heads, length, positions, head_dim, element_bytes_);
+      Add(name, arrays, length, positions, head_dim, element_bytes_);
     } else {
-      AddTransposed(name, heads, length, head_dim, positions, element_bytes_);
+      AddTransposed(name, arrays, length, head_dim, positions, element_bytes_);
     }
   }
   void AddAccumulator(std::string_view name, int64_t rows, int64_t columns) {
@@ -46,41 +47,40 @@ class WindowList {
     AddInLayout("v", sizes.v_layout, config_.kv_heads, config_.kv_len, blocks_.kv,
                 config_.head_dim_v);
   }
-  // Of ids or positions, as int32: along sublanes they are repeated in every lane, along lanes in
-  // every sublane.
-  void AddInSublanes(std::string_view name, int64_t length, int64_t block) {
-    Add(name, 1, length, block, kLanes, 4);
-  }
-  void AddInLanes(std::string_view name, int64_t length, int64_t block) {
-    AddTransposed(name, 1, length, kSublanes, block, 4);
-  }
-  void AddPositions(const PassTables& tables, bool in_lanes) {
-    if (!tables.has_q_sequence) return;
+  // Of ids or positions, as int32: along lanes they are repeated in every sublane, along sublanes
+  // in every lane.
+  void AddPositions(std::string_view name, int64_t arrays, int64_t length, int64_t block,
+                    bool in_lanes) {
     if (in_lanes) {
-      AddInLanes("q_sequence", config_.q_len, blocks_.q);
+      AddTransposed(name, arrays, length, kSublanes, block, 4);
     } else {
-      AddInSublanes("q_sequence", config_.q_len, blocks_.q);
+      Add(name, arrays, length, block, kLanes, 4);
     }
-    IsOfAllSequences();
+  }
+  void AddSegmentIds(bool q_in_lanes) {
+    if (!config_.segments) return;
+    AddPositions("q_segment_ids", config_.batch, config_.q_len, blocks_.q, q_in_lanes);
+    AddPositions("kv_segment_ids", config_.batch, config_.kv_len, blocks_.kv, !q_in_lanes);
+  }
+  // One array, whatever the batch.
+  void AddQSequence(const PassTables& tables, bool in_lanes) {
+    if (tables.has_q_sequence) AddPositions("q_sequence", 1, config_.q_len, blocks_.q, in_lanes);
   }
   // Of q rows and of the output's gradient.
   void AddRowValues(int64_t sublanes) {
-    const auto& c = config_;
-    AddTransposed("logsumexp", c.heads, c.q_len, sublanes, blocks_.q, 4);
-    Add("do", c.heads, c.q_len, blocks_.q, c.head_dim_v, element_bytes_);
-    AddTransposed("di", c.heads, c.q_len, sublanes, blocks_.q, 4);
+    const int64_t arrays = config_.batch * config_.heads, length = config_.q_len;
+    AddTransposed("logsumexp", arrays, length, sublanes, blocks_.q, 4);
+    Add("do", arrays, length, blocks_.q, config_.head_dim_v, element_bytes_);
+    AddTransposed("di", arrays, length, sublanes, blocks_.q, 4);
   }
   // Bools lie in VMEM as 32-bit words.
   void AddMask(const PassTables& tables, int64_t rows, int64_t columns) {
     if (tables.partial_blocks == 0) return;
     Add("partial_mask_blocks", tables.partial_blocks, rows, rows, columns, 4);
-    IsOfAllSequences();
   }
-  // One array, whatever the batch.
-  void IsOfAllSequences() { windows_.back().operand_bytes /= config_.batch; }
   void AddResult(std::string_view name, int64_t heads, int64_t length, int64_t block,
                  int64_t head_dim) {
-    Add(name, heads, length, block, head_dim, element_bytes_);
+    Add(name, config_.batch * heads, length, block, head_dim, element_bytes_);
   }
 
   std::vector<KernelWindow> Take() { return std::move(windows_); }
@@ -97,18 +97,15 @@ std::vector<KernelWindow> ForwardWindows(bool has_residuals, const AttentionConf
   const KernelBlocks blocks = BlocksOf(config.block_sizes, TpuKernel::kFwd);
   WindowList windows(config, blocks);
   windows.AddQkv();
-  if (config.segments) {
-    windows.AddInSublanes("q_segment_ids", config.q_len, blocks.q);
-    windows.AddInLanes("kv_segment_ids", config.kv_len, blocks.kv);
-  }
+  windows.AddSegmentIds(/*q_in_lanes=*/false);
   windows.AddMask(tables, blocks.q, blocks.kv);
-  windows.AddPositions(tables, /*in_lanes=*/false);
+  windows.AddQSequence(tables, /*in_lanes=*/false);
   windows.AddAccumulator("m", blocks.q, kLanes);
   windows.AddAccumulator("l", blocks.q, kLanes);
   windows.AddAccumulator("o", blocks.q, config.head_dim_v);
   windows.AddResult("out", config.heads, config.q_len, blocks.q, config.head_dim_v);
   if (has_residuals) {
-    windows.Add("logsumexp", config.heads, config.q_len, blocks.q, kLanes, 4);
+    windows.Add("logsumexp", config.batch * config.heads, config.q_len, blocks.q, kLanes, 4);
   }
   return windows.Take();
 }
@@ -117,13 +114,10 @@ std::vector<KernelWindow> DqWindows(const AttentionConfig& config, const PassTab
   const KernelBlocks blocks = BlocksOf(config.block_sizes, TpuKernel::kDq);
   WindowList windows(config, blocks);
   windows.AddQkv();
-  if (config.segments) {
-    windows.AddInSublanes("q_segment_ids", config.q_len, blocks.q);
-    windows.AddInLanes("kv_segment_ids", config.kv_len, blocks.kv);
-  }
+  windows.AddSegmentIds(/*q_in_lanes=*/false);
   windows.AddRowValues(/*sublanes=*/1);
   windows.AddMask(tables, blocks.q, blocks.kv);
-  windows.AddPositions(tables, /*in_lanes=*/false);
+  windows.AddQSequence(tables, /*in_lanes=*/false);
   windows.AddAccumulator("dq_sum", blocks.q, config.head_dim);
   windows.AddResult("dq", config.heads, config.q_len, blocks.q, config.head_dim);
   return windows.Take();
@@ -134,13 +128,10 @@ std::vector<KernelWindow> DkvWindows(bool is_fused, const AttentionConfig& confi
   const KernelBlocks blocks = BlocksOf(config.block_sizes, TpuKernel::kDkv);
   WindowList windows(config, blocks);
   windows.AddQkv();
-  if (config.segments) {
-    windows.AddInLanes("q_segment_ids", config.q_len, blocks.q);
-    windows.AddInSublanes("kv_segment_ids", config.kv_len, blocks.kv);
-  }
+  windows.AddSegmentIds(/*q_in_lanes=*/true);
   windows.AddRowValues(kSublanes);
   windows.AddMask(tables, blocks.kv, blocks.q);
-  windows.AddPositions(tables, /*in_lanes=*/true);
+  windows.AddQSequence(tables, /*in_lanes=*/true);
   // Where one compute block is the whole, dq goes to its result at once.
   if (is_fused && blocks.kv != blocks.kv_compute) {
     windows.AddAccumulator("dq_sum", blocks.q, config.head_dim);

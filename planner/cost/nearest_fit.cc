@@ -39,8 +39,7 @@ std::vector<Candidate> LegalCandidates(const TpuSpec& spec, TpuKernel kernel,
   // Two buffers of a row of lanes, in bfloat16, are the least that a position takes.
   const int64_t most = spec.vmem_bytes / (2 * kLanes * 2);
   // The forward kernel takes whole sublanes, which nobody asks for who has whole lanes.
-  const bool q_in_lanes = PassOf(kernel) != Pass::kFwd || own.q % kLanes == 0 ||
-                          config.block_sizes.q_layout == QkvLayout::kSeqMinor;
+  const bool q_in_lanes = own.q % kLanes == 0 || QLiesInLanes(config.block_sizes, kernel);
   const bool has_compute = PassOf(kernel) != Pass::kDq;
   std::vector<Candidate> candidates;
   const auto qs = DivisorsNear(own.q, config.q_len, q_in_lanes ? kLanes : kSublanes, most);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/planner/table_types.h"
 
 namespace splashmask {
 
@@ -23,19 +24,6 @@ struct Entry {
   std::array<int64_t, 3> classes{};  // Of empty, partial and full blocks.
   std::vector<Run> next, stored;
 };
-
-// Calls `work` with a null pointer to what the table's elements are.
-template <typename Work>
-void WithType(DType dtype, const Work& work) {
-  switch (dtype) {
-    case DType::kInt8:
-      return work(static_cast<int8_t*>(nullptr));
-    case DType::kInt16:
-      return work(static_cast<int16_t*>(nullptr));
-    default:
-      return work(static_cast<int32_t*>(nullptr));
-  }
-}
 
 // Rows [begin, end) of one entry of a table.
 struct Rows {

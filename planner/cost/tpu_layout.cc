@@ -8,12 +8,11 @@
 #include <optional>
 #include <utility>
 
+#include "splashmask/planner/cost/tiles.h"
+
 namespace splashmask {
 
 namespace {
-
-constexpr int64_t kTileLanes = 128;
-constexpr int64_t kTileSublanes = 8;
 
 int64_t UpToPowerOf2(int64_t n) {
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(n, 1))));
@@ -21,23 +20,21 @@ int64_t UpToPowerOf2(int64_t n) {
 
 // Rows of a tile of `rows` rows; `packed` of them lie in one sublane.
 int64_t TileRows(int64_t rows, int64_t packed) {
-  constexpr int64_t kLargest =
-      4 * kTileSublanes;  // Bytes fill a register of 32 bits by 8 sublanes.
+  constexpr int64_t kLargest = 4 * kSublanes;  // Bytes fill a register of 32 bits by 8 sublanes.
   if (packed == 4 && rows > 0 && rows % kLargest == 0) return kLargest;
-  return std::max(packed, std::min(kTileSublanes, UpToPowerOf2(rows)));
+  return std::max(packed, std::min(kSublanes, UpToPowerOf2(rows)));
 }
 
 std::vector<std::vector<int64_t>> TilesOf(const std::vector<int64_t>& dims,
                                           const std::vector<int64_t>& minor_to_major,
                                           int64_t packed) {
-  if (dims.empty()) return {{kTileLanes * packed}};
+  if (dims.empty()) return {{kLanes * packed}};
   std::vector<std::vector<int64_t>> tiles;
   if (dims.size() == 1) {
-    tiles.push_back(
-        {std::clamp(UpToPowerOf2(dims[0]), kTileLanes * packed, kTileLanes * kTileSublanes)});
-    if (packed > 1) tiles.push_back({kTileLanes});
+    tiles.push_back({std::clamp(UpToPowerOf2(dims[0]), kLanes * packed, kLanes * kSublanes)});
+    if (packed > 1) tiles.push_back({kLanes});
   } else {
-    tiles.push_back({TileRows(dims[static_cast<size_t>(minor_to_major[1])], packed), kTileLanes});
+    tiles.push_back({TileRows(dims[static_cast<size_t>(minor_to_major[1])], packed), kLanes});
   }
   if (packed > 1) tiles.push_back({packed, 1});
   return tiles;

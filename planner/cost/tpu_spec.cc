@@ -104,14 +104,18 @@ bool SameLetters(std::string_view a, std::string_view b) {
 
 std::span<const TpuSpec> AllTpuSpecs() { return kSpecs; }
 
-const TpuSpec& FindTpuSpec(std::string_view name) {
+std::string TpuSpecNames() {
   std::vector<std::string_view> names;
+  for (const TpuSpec& spec : kSpecs) names.push_back(spec.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+const TpuSpec& FindTpuSpec(std::string_view name) {
   for (const TpuSpec& spec : kSpecs) {
     if (SameLetters(name, spec.name) || SameLetters(name, spec.device_kind)) return spec;
-    names.push_back(spec.name);
   }
   throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("[plan] unknown chip '{}': known are {}", name, fmt::join(names, ", ")));
+              fmt::format("[plan] unknown chip '{}': known are {}", name, TpuSpecNames()));
 }
 
 }  // namespace splashmask

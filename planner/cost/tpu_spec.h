@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace splashmask {
@@ -56,6 +57,9 @@ struct TpuSpec {
 
 /// v4, v5e, v5p, v6e, tpu7x.
 std::span<const TpuSpec> AllTpuSpecs();
+
+/// "v4, v5e, v5p, v6e, tpu7x".
+std::string TpuSpecNames();
 
 /// By name or by device kind, in any case of letters. Throws kInvalidArgument, with the names that
 /// there are, for any other.

@@ -2,6 +2,7 @@
 #include "splashmask/planner/cost/vmem_temporaries.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "splashmask/planner/cost/tiles.h"
@@ -25,7 +26,7 @@ struct SpillFactors {
   // Sums over heads that are wider than a matrix unit.
   double wide = 0;
   // Of what the compiler overlaps of the next steps, up to kNext bytes.
-  double next_v4 = 0, next_v5 = 0, next_v6 = 0, next_v7 = 0;
+  std::array<double, 4> next{};  // On v4, v5, v6 and tpu7x.
   // Of further ones, up to twice as much.
   double later = 0, later_v7 = 0;
   double in_registers = 0;  // MiB that stay there, where a tile is larger than most of them.
@@ -42,10 +43,7 @@ constexpr SpillFactors kForwardSpills{.tile = 0.95,
                                       .q = 0.82,
                                       .k = 1.03,
                                       .v = 0.77,
-                                      .next_v4 = 0.5,
-                                      .next_v5 = 0.75,
-                                      .next_v6 = 1.08,
-                                      .next_v7 = 1.09,
+                                      .next = {0.5, 0.75, 1.08, 1.09},
                                       .later = 0.24,
                                       .later_v7 = 0.34,
                                       .in_registers = 0.12,
@@ -70,10 +68,7 @@ constexpr SpillFactors kDkvSpills{.tile = 1.12,
                                   .q = 1.85,
                                   .k = 0.53,
                                   .wide = 0.46,
-                                  .next_v4 = 0.04,
-                                  .next_v5 = 0.04,
-                                  .next_v6 = 0.04,
-                                  .next_v7 = 0.04,
+                                  .next = {0.04, 0.04, 0.04, 0.04},
                                   .in_registers = 0.2,
                                   .band_share = 0.25,
                                   .band_mib = 0.2,
@@ -88,10 +83,7 @@ constexpr SpillFactors kFusedSpills{.tile = 1.2,
                                     .k = 0.96,
                                     .v = 0.51,
                                     .wide = 0.48,
-                                    .next_v4 = 0.08,
-                                    .next_v5 = 0.08,
-                                    .next_v6 = 0.08,
-                                    .next_v7 = 0.08,
+                                    .next = {0.08, 0.08, 0.08, 0.08},
                                     .in_registers = 0.2,
                                     .band_share = 0.2,
                                     .band_mib = 0.3,
@@ -108,13 +100,6 @@ const SpillFactors& FactorsOf(TpuKernel kernel) {
     default:
       return kForwardSpills;
   }
-}
-
-double NextOf(const SpillFactors& fitted, int generation) {
-  return generation == 4   ? fitted.next_v4
-         : generation == 5 ? fitted.next_v5
-         : generation == 6 ? fitted.next_v6
-                           : fitted.next_v7;
 }
 
 double BlockBytes(int64_t positions, int64_t head_dim, const AttentionConfig& config) {
@@ -137,7 +122,8 @@ ByteBand VmemTemporaries(const TpuSpec& spec, TpuKernel kernel, const AttentionC
               (is_v7 ? fitted.tile_v7 : 0) + (config.soft_cap ? fitted.tile_soft_cap : 0) +
               (config.dtype == OperandDType::kFloat32 ? fitted.tile_f32 : 0) +
               (is_masked ? fitted.tile_masked : 0));
-  bytes += NextOf(fitted, spec.generation) * std::min(all_steps - tile, kNext);
+  bytes +=
+      fitted.next.at(static_cast<size_t>(spec.generation - 4)) * std::min(all_steps - tile, kNext);
   const double later = is_v7 ? fitted.later_v7 : spec.generation == 4 ? 0 : fitted.later;
   bytes += later * std::clamp(all_steps - tile - kNext, 0.0, 2 * kNext);
   const BlockSizes& sizes = config.block_sizes;

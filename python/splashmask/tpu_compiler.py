@@ -100,7 +100,7 @@ class TpuCompiler:
         """Compiles step(*arguments), of jax.ShapeDtypeStructs, for one device of `chip`."""
         import jax
         from jax.sharding import NamedSharding, PartitionSpec
-        mesh = _described_mesh(chip)
+        mesh = described_mesh(chip)
         whole = NamedSharding(mesh, PartitionSpec())
         refusal, memory = None, {}
         with jax.set_mesh(mesh):
@@ -134,15 +134,20 @@ class TpuCompiler:
             os.remove(path)
 
 
-def _described_mesh(chip: str) -> Any:
-    import numpy as np
+def described_device(chip: str) -> Any:
+    """A JAX device of that chip, for the compiler alone."""
     from jax.experimental import topologies
-    from jax.sharding import Mesh
-    spec = CHIPS[chip]
     # A v4's two cores are one device, as on the chip itself, where that is asked for.
     options = {"chip_config_name": "megacore"} if chip == "v4" else {}
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=spec["topology"], **options)
-    return Mesh(np.array(topology.devices[:1]), ("x",))
+    return topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[chip]["topology"],
+                                        **options).devices[0]
+
+
+def described_mesh(chip: str) -> Any:
+    """A mesh of that device, with one axis."""
+    import numpy as np
+    from jax.sharding import Mesh
+    return Mesh(np.array([described_device(chip)]), ("x",))
 
 
 def _memory_of(executable: Any) -> dict[str, int]:

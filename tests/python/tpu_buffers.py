@@ -83,9 +83,8 @@ def step_of(c, jax, smj, sm):
     return attention, (tables, sinks, *arguments)
 
 
-def compile_for(c, topology, modules):
-    jax, np, smj, sm = modules
-    mesh = jax.sharding.Mesh(np.array(topology.devices[:1]), ("x",))
+def compile_for(c, mesh, modules):
+    jax, smj, sm = modules
     attention, arguments = step_of(c, jax, smj, sm)
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     with jax.set_mesh(mesh):
@@ -121,21 +120,15 @@ def main(first, count):
         "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         "XLA_FLAGS": f"--xla_dump_to={folder} --xla_dump_hlo_module_re=jit_attention"}
     import jax
-    import numpy as np
-    from jax.experimental import topologies
 
     import splashmask as sm
     import splashmask.jax as smj
-    from splashmask import _core
+    from splashmask.tpu_compiler import described_mesh
 
-    names = {spec["name"]: spec["topology"] for spec in _core.tpu_specs()}
-    megacore = {"v4": {"chip_config_name": "megacore"}}
     try:
         for seed in range(first, first + count):
             c = draw(seed)
-            topology = topologies.get_topology_desc(platform="tpu", topology_name=names[c["chip"]],
-                                                    **megacore.get(c["chip"], {}))
-            compile_for(c, topology, (jax, np, smj, sm))
+            compile_for(c, described_mesh(c["chip"]), (jax, smj, sm))
             (dump,) = folder.glob("*after_optimizations-buffer-assignment.txt")
             print(json.dumps(assignment_of(dump.read_text(), c["faster_memory"])), flush=True)
             for path in folder.iterdir():

@@ -12,10 +12,9 @@ from jax.experimental import pallas as pl
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from splashmask import _core
+from splashmask.tpu_compiler import described_device
 
 pytest.importorskip("libtpu", reason="libtpu, the TPU compiler, is not installed")
-from jax.experimental import topologies  # noqa: E402
-
 pytestmark = pytest.mark.tpu_compiler
 SPECS = _core.tpu_specs()
 
@@ -31,10 +30,8 @@ def spec(request):
 
 @pytest.fixture
 def device(spec):
-    """One that is only described; libtpu describes the cores of a v4 as two devices unless asked."""
-    config = {"chip_config_name": "megacore"} if spec["name"] == "v4" else {}
-    return topologies.get_topology_desc(platform="tpu", topology_name=spec["topology"],
-                                        **config).devices[0]
+    """One that is only described."""
+    return described_device(spec["name"])
 
 
 def test_numbers_are_those_of_jax(spec, device):
