@@ -10,11 +10,10 @@
 #include "splashmask/planner/compile/block_grid.h"
 #include "splashmask/planner/compile/check_options.h"
 #include "splashmask/planner/compile/compile_knowing.h"
-#include "splashmask/planner/compile/computable.h"
 #include "splashmask/planner/compile/head_masks.h"
 #include "splashmask/planner/compile/partial_blocks.h"
+#include "splashmask/planner/compile/pass_maker.h"
 #include "splashmask/planner/compile/table_memory.h"
-#include "splashmask/planner/compile/tables.h"
 #include "splashmask/planner/threads.h"
 
 namespace splashmask {
@@ -30,9 +29,7 @@ class Compiler {
         find_known_(find_known),
         counters_(counters),
         heads_(GroupHeads(mask, options.plan.head_shards)),
-        computable_(heads_.unique.size() == 1
-                        ? FindComputable(heads_.unique.front(), options.plan.simplify)
-                        : std::nullopt) {
+        maker_(heads_, options.plan) {
     for (const Mask& unique : heads_.unique) analyses_.push_back(Analyze(unique));
   }
 
@@ -42,9 +39,6 @@ class Compiler {
       if (Shape(pass)) left.push_back(pass);
     }
     for (Pass pass : left) CheckTables(pass);
-    if (computable_ && !computable_->q_sequence) {
-      computable_->q_sequence = RowNumbers(heads_.unique.front().shape().q_len);
-    }
     double done = 0;
     const double step = 1.0 / static_cast<double>(std::max<size_t>(1, left.size()));
     while (!left.empty()) {
@@ -65,11 +59,6 @@ class Compiler {
     return pass == Pass::kFwd ? options_.fwd : pass == Pass::kDq ? options_.dq : options_.dkv;
   }
 
-  bool MayShrink(Pass pass) const {
-    const bool unshrunk_dkv = pass == Pass::kDkv && options_.plan.use_fused_bwd_kernel;
-    return options_.plan.shrink_grid && !unshrunk_dkv && heads_.unique.size() == 1;
-  }
-
   // Throws kTooLarge early for tables that are sure not to fit.
   void CheckTables(Pass pass) const {
     const BlockShape block = *Shape(pass);
@@ -77,7 +66,7 @@ class Compiler {
     const TableSizes whole{std::ssize(heads_.table_heads), analysis.shape().q_len / block.q,
                            analysis.shape().kv_len / block.kv,
                            options_.plan.downcast_smem_data ? 2 : 8};
-    if (MayShrink(pass)) {
+    if (maker_.MayShrink(pass)) {
       CheckShrunkTableMemory(analysis, block, pass == Pass::kDkv, whole);
     } else {
       CheckTableMemory(whole);
@@ -91,63 +80,32 @@ class Compiler {
                          [&](Pass wanted) { return ((wanted == pass) || ...); });
     };
     BlockStore::Keep keep;
-    if (!computable_) keep = {wants(Pass::kFwd, Pass::kDq), wants(Pass::kDkv)};
+    if (!maker_.is_computable()) keep = {wants(Pass::kFwd, Pass::kDq), wants(Pass::kDkv)};
 
     PartialBlocks partial(block, keep, find_known_(heads_.first_head, block, keep.any()));
     std::vector<BlockGrid> grids;
     for (size_t i = 0; i < analyses_.size(); ++i) {
-      // A part of the share for each mask, and that part split as drawing goes on.
+      // A part of the share for each mask.
       const double each = share / static_cast<double>(analyses_.size());
       const double before = done + each * static_cast<double>(i);
-      Progress progress = options_.progress;
-      progress.report = [&](double part) { options_.progress.Report(before + each * part); };
-      const KnownRows* known_rows = partial.known().rows_of(i);
-      const DraftGrid draft = ClassifyBlocks(*analyses_[i], block, known_rows, progress, counters_);
-      constexpr double kClassified = 0.2;
-      progress.Report(kClassified);
-      progress.report = [&](double part) {
-        options_.progress.Report(before + each * (kClassified + (1 - kClassified) * part));
-      };
-      grids.push_back(partial.Settle(*analyses_[i], draft, known_rows, progress, counters_));
+      const Progress progress = options_.progress.Part(before, before + each);
+      grids.push_back(
+          partial.Find(*analyses_[i], partial.known().rows_of(i), progress, counters_));
     }
     const BlockStore::Taken blocks = partial.store().Take(partial.count());
     for (Pass pass : passes) {
       options_.progress.ThrowIfStopped();
       const bool is_dkv = pass == Pass::kDkv;
       plan.pass(pass) =
-          MakePass(block, pass, grids, partial.count(), is_dkv ? blocks.transpose : blocks.bits);
+          maker_.Make(block, pass, grids, partial.count(), is_dkv ? blocks.transpose : blocks.bits);
     }
-  }
-
-  CompiledPass MakePass(BlockShape block, Pass pass, const std::vector<BlockGrid>& grids,
-                        int64_t num_partial, std::optional<PartialMaskBlocks> blocks) const {
-    const bool is_dkv = pass == Pass::kDkv;
-    const PlanOptions& plan = options_.plan;
-    const TableInputs in{heads_,
-                         grids,
-                         plan.q_seq_shards,
-                         plan.downcast_smem_data,
-                         MayShrink(pass),
-                         computable_ ? 0 : num_partial};
-    NextTables tables = is_dkv ? BuildDkvTables(in) : BuildFwdTables(in);
-
-    CompiledPass result{block, {}, std::nullopt};
-    result.info.data_next = std::move(tables.data_next);
-    result.info.mask_next = std::move(tables.mask_next);
-    result.info.block_mask = std::move(tables.block_mask);
-    result.info.partial_mask_blocks = std::move(blocks);
-    if (computable_) {
-      result.info.q_sequence = computable_->q_sequence;
-      result.mask_function = computable_->function;
-    }
-    return result;
   }
 
   const CompileOptions& options_;
   const FindKnownGrids& find_known_;
   Counters& counters_;
   const HeadMasks heads_;
-  std::optional<Computable> computable_;
+  PassMaker maker_;
   std::vector<std::unique_ptr<const Analysis>> analyses_;
 };
 

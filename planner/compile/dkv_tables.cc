@@ -242,8 +242,9 @@ class ShardWalk {
   std::vector<int32_t> data_, mask_;
 };
 
-// Heights of the q shards when each is shrunk to its longest column.
-std::vector<int64_t> ShrunkHeights(const TableInputs& in) {
+// Heights of the q shards; where they shrink, each to its longest column.
+std::vector<int64_t> Heights(const TableInputs& in) {
+  if (!in.shrink) return std::vector(static_cast<size_t>(in.q_seq_shards), in.rows_per_shard());
   std::vector<int64_t> heights;
   for (int64_t q_shard = 0; q_shard < in.q_seq_shards; ++q_shard) {
     std::vector<int64_t> change(static_cast<size_t>(in.columns()) + 1, 0);
@@ -273,10 +274,14 @@ int64_t LargestRow(const TableInputs& in) {
 
 }  // namespace
 
+int64_t DkvHeight(const TableInputs& in) {
+  const std::vector<int64_t> heights = Heights(in);
+  return std::max<int64_t>(1, *std::max_element(heights.begin(), heights.end()));
+}
+
 NextTables BuildDkvTables(const TableInputs& in) {
-  std::vector<int64_t> heights(static_cast<size_t>(in.q_seq_shards), in.rows_per_shard());
-  if (in.shrink) heights = ShrunkHeights(in);
-  const int64_t out_rows = std::max<int64_t>(1, *std::max_element(heights.begin(), heights.end()));
+  const std::vector<int64_t> heights = Heights(in);
+  const int64_t out_rows = DkvHeight(in);
   NextTables tables = AllocateTables(in, out_rows * in.q_seq_shards, in.columns(), LargestRow(in));
 
   const std::vector<int64_t> first_like = FirstShardLikeIt(in.heads);

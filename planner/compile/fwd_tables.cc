@@ -139,8 +139,9 @@ void FillRow(const WalkedRow& walked, const TableInputs& in, NextTables& tables)
            [&]<typename T>(T*) { FillerFor<T>(walked, in, *tables.mask_next).MaskNext(); });
 }
 
-// Widths of the q shards when each is shrunk to its longest row.
-std::vector<int64_t> ShrunkWidths(const TableInputs& in) {
+// Widths of the q shards; where they shrink, each to its longest row.
+std::vector<int64_t> Widths(const TableInputs& in) {
+  if (!in.shrink) return std::vector(static_cast<size_t>(in.q_seq_shards), in.columns());
   std::vector<int64_t> widths(static_cast<size_t>(in.q_seq_shards), 0);
   const BlockGrid& grid = in.grids.front();
   for (int64_t row = 0; row < in.rows(); ++row) {
@@ -163,10 +164,14 @@ int64_t LargestColumn(const TableInputs& in) {
 
 }  // namespace
 
+int64_t FwdWidth(const TableInputs& in) {
+  const std::vector<int64_t> widths = Widths(in);
+  return std::max<int64_t>(1, *std::max_element(widths.begin(), widths.end()));
+}
+
 NextTables BuildFwdTables(const TableInputs& in) {
-  std::vector<int64_t> widths(static_cast<size_t>(in.q_seq_shards), in.columns());
-  if (in.shrink) widths = ShrunkWidths(in);
-  const int64_t columns = std::max<int64_t>(1, *std::max_element(widths.begin(), widths.end()));
+  const std::vector<int64_t> widths = Widths(in);
+  const int64_t columns = FwdWidth(in);
   NextTables tables = AllocateTables(in, in.rows(), columns, LargestColumn(in));
 
   const std::vector<int64_t> first_like = FirstShardLikeIt(in.heads);

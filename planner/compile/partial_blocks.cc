@@ -27,11 +27,14 @@ RectClass ClassOf(AnyAll bits) {
 
 }  // namespace
 
-BlockGrid PartialBlocks::Settle(const Analysis& analysis, const DraftGrid& draft,
-                                const KnownRows* known_rows, const Progress& progress,
-                                Counters& counters) {
-  Slots slots = FindSlots(analysis, block_, draft, known_rows, store_.keep().any(), progress);
-  DrawSlots(analysis, progress, counters, slots.slots);
+BlockGrid PartialBlocks::Find(const Analysis& analysis, const KnownRows* known_rows,
+                              const Progress& progress, Counters& counters) {
+  constexpr double kClassified = 0.2;
+  const DraftGrid draft = ClassifyBlocks(analysis, block_, known_rows, progress, counters);
+  progress.Report(kClassified);
+  const Progress drawing = progress.Part(kClassified, 1);
+  Slots slots = FindSlots(analysis, block_, draft, known_rows, store_.keep().any(), drawing);
+  DrawSlots(analysis, drawing, counters, slots.slots);
   return Finish(draft, slots, analysis.shape().kv_len / block_.kv);
 }
 

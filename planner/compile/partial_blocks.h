@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Step 3: equal partial blocks are found before they are drawn, drawn once, compared bit by bit and
-// numbered in JAX's order. Private to compile.
+// Steps 1 to 3: blocks are classified; equal partial ones are found before they are drawn, drawn
+// once, compared bit by bit and numbered in JAX's order. Private to compile.
 
 #include <cstdint>
 #include <optional>
@@ -27,11 +27,11 @@ class PartialBlocks {
 
   const KnownGrids& known() const { return known_; }
 
-  /// Settles every unknown block of a mask's grid and numbers its partial blocks (unless nothing is
-  /// kept of them); `known_rows` are of that mask. Call once for each distinct mask, in order.
-  /// Throws kTooLarge, kCancelled.
-  BlockGrid Settle(const Analysis& analysis, const DraftGrid& draft, const KnownRows* known_rows,
-                   const Progress& progress, Counters& counters);
+  /// Steps 1 to 3 for a mask: the class of every block, and a number for each partial one (unless
+  /// nothing is kept of them). `known_rows` are of that mask, if any are. Call once for each
+  /// distinct mask, in order. Runs on the caller's TBB arena. Throws kTooLarge, kCancelled.
+  BlockGrid Find(const Analysis& analysis, const KnownRows* known_rows, const Progress& progress,
+                 Counters& counters);
 
   int64_t count() const { return count_; }
   BlockStore& store() { return store_; }

@@ -41,9 +41,7 @@ std::vector<int64_t> VisitedBlocks(const Mask& mask, BlockShape block, int threa
     const std::unique_ptr<const Analysis> analysis = Analyze(mask);
     Counters counters;
     PartialBlocks nothing_kept(block, {});
-    const BlockGrid grid = nothing_kept.Settle(
-        *analysis, ClassifyBlocks(*analysis, block, nullptr, progress, counters), nullptr, progress,
-        counters);
+    const BlockGrid grid = nothing_kept.Find(*analysis, nullptr, progress, counters);
     for (int64_t row = 0; row < grid.rows(); ++row) {
       int64_t& blocks = visited.emplace_back();
       for (const GridRun& run : grid.row(row)) blocks += run.end - run.begin;

@@ -43,6 +43,10 @@ NextTables BuildFwdTables(const TableInputs& in);
 /// padded at the top.
 NextTables BuildDkvTables(const TableInputs& in);
 
+/// The columns of fwd's tables, and the rows that a q shard has in dkv's; 1 at least.
+int64_t FwdWidth(const TableInputs& in);
+int64_t DkvHeight(const TableInputs& in);
+
 /// int8, int16 or int32, whichever is the smallest that holds `largest`; int32 without downcast.
 DType SmallestType(int64_t largest, bool downcast);
 

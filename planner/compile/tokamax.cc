@@ -72,18 +72,12 @@ TokamaxPass CompilePass(const Mask& mask, const TokamaxOptions& options, Counter
   const std::unique_ptr<const Analysis> analysis = Analyze(mask);
   std::optional<Computable> computable = FindComputable(mask, options.simplify);
 
-  const DraftGrid draft =
-      ClassifyBlocks(*analysis, options.block, nullptr, options.progress, counters);
-  constexpr double kClassified = 0.2, kSettled = 0.9;
-  options.progress.Report(kClassified);
+  constexpr double kSettled = 0.9;
   BlockStore::Keep keep;
   if (!computable) (options.is_dkv ? keep.transpose : keep.bits) = true;
   PartialBlocks partial(options.block, keep);
-  Progress progress = options.progress;
-  progress.report = [&](double part) {
-    options.progress.Report(kClassified + (kSettled - kClassified) * part);
-  };
-  const BlockGrid grid = partial.Settle(*analysis, draft, nullptr, progress, counters);
+  const BlockGrid grid =
+      partial.Find(*analysis, nullptr, options.progress.Part(0, kSettled), counters);
   options.progress.Report(kSettled);
 
   TokamaxPass pass;

@@ -134,8 +134,7 @@ Blocks BlocksOf(const Cells& cells, Shape shape, BlockShape block) {
 Blocks Compiled(const Analysis& analysis, BlockShape block) {
   Counters counters;
   PartialBlocks partial(block, {.bits = true, .transpose = false});
-  const DraftGrid draft = ClassifyBlocks(analysis, block, nullptr, {}, counters);
-  const BlockGrid grid = partial.Settle(analysis, draft, nullptr, {}, counters);
+  const BlockGrid grid = partial.Find(analysis, nullptr, {}, counters);
   Blocks blocks;
   blocks.kinds.assign(static_cast<size_t>(grid.rows() * grid.columns), 0);
   for (int64_t row = 0; row < grid.rows(); ++row) {
