@@ -41,8 +41,8 @@ void CheckMultiple(const char* name, int64_t value, int64_t finest) {
 
 // A lower bound, of the smallest types.
 int64_t LeastBytes(const TableInputs& in, bool is_dkv) {
-  const int64_t entries = is_dkv ? in.q_seq_shards * DkvHeight(in) * in.columns()
-                                 : in.rows() * FwdWidth(in);
+  const int64_t entries =
+      is_dkv ? in.q_seq_shards * DkvHeight(in) * in.columns() : in.rows() * FwdWidth(in);
   const int64_t tables = in.num_partial > 0 ? 3 : 2;
   return std::ssize(in.heads.table_heads) * entries * tables * (in.downcast ? 1 : 4);
 }
@@ -81,7 +81,8 @@ class CoarsePlans::State {
     Plan plan{mask_, is_fused ? fused_options_ : options_, {}, {}, {}};
     std::optional<PartialMaskBlocks> without_bits;
     if (found.num_partial > 0) {
-      const auto [rows, columns] = is_dkv ? std::pair(block.kv, block.q) : std::pair(block.q, block.kv);
+      const auto [rows, columns] =
+          is_dkv ? std::pair(block.kv, block.q) : std::pair(block.q, block.kv);
       without_bits = PartialMaskBlocks({found.num_partial}, rows, columns, nullptr);
     }
     RunWithThreads(threads_, [&] {
@@ -100,9 +101,8 @@ class CoarsePlans::State {
 
   NumberedGrids Classified(const Progress& progress) const {
     NumberedGrids found;
-    RunWithThreads(threads_, [&] {
-      found = FindGrids(heads_, finest_, !maker_.is_computable(), progress);
-    });
+    RunWithThreads(threads_,
+                   [&] { found = FindGrids(heads_, finest_, !maker_.is_computable(), progress); });
     return found;
   }
 
@@ -137,11 +137,101 @@ CoarsePlans::CoarsePlans(const MultiHeadMask& mask, BlockShape finest, const Pla
   state_ = std::make_unique<State>(mask, finest, options, threads, progress);
 }
 CoarsePlans::CoarsePlans(CoarsePlans&&) noexcept = default;
+CoarsePlans& CoarsePlans::operator=(CoarsePlans&&) noexcept = default;
 CoarsePlans::~CoarsePlans() = default;
 
 std::optional<Plan> CoarsePlans::Find(Pass pass, BlockShape block, bool is_fused,
                                       int64_t most_bytes) {
   return state_->Find(pass, block, is_fused, most_bytes);
+}
+
+namespace {
+
+// The next block along an axis that `least` divides, and that the given one divides or is divided
+// by; the last one has none.
+int64_t NextFiner(int64_t block, int64_t least) {
+  for (int64_t size = block - least; size >= least; size -= least) {
+    if (block % size == 0) return size;
+  }
+  return block;
+}
+int64_t NextCoarser(int64_t block, int64_t length, int64_t least) {
+  for (int64_t size = block + least; size < length; size += least) {
+    if (length % size == 0 && size % block == 0) return size;
+  }
+  return length;
+}
+
+// Blocks of a mask that are looked at whether or not their tables are small enough.
+constexpr int64_t kEasyBlocks = int64_t{1} << 20;
+
+class UsablePlans {
+ public:
+  UsablePlans(const MultiHeadMask& mask, BlockShape least, const PlanOptions& options,
+              int64_t most_bytes, int threads, const Progress& progress)
+      : mask_(mask),
+        least_(least),
+        options_(options),
+        most_bytes_(most_bytes),
+        threads_(threads),
+        progress_(progress) {}
+
+  std::optional<Plan> Find(Pass pass, BlockShape block, bool is_fused) {
+    progress_.ThrowIfStopped();
+    if (!plans_) LookAtMask();
+    if (block.q % finest_.q != 0 || block.kv % finest_.kv != 0) return std::nullopt;
+    return plans_->Find(pass, block, is_fused, most_bytes_);
+  }
+
+ private:
+  void LookAtMask() {
+    const Shape shape = mask_.shape();
+    CheckDivides("compile", "block_q", least_.q, "q_len", shape.q_len);
+    CheckDivides("compile", "block_kv", least_.kv, "kv_len", shape.kv_len);
+    const int64_t q_len = shape.q_len / options_.q_seq_shards;
+    finest_ = least_;
+    while (finest_.q < q_len || finest_.kv < shape.kv_len) {
+      const int64_t rows = shape.q_len / finest_.q, columns = shape.kv_len / finest_.kv;
+      if (rows <= kEasyBlocks / columns) break;
+      if (finest_.kv == shape.kv_len || (rows > columns && finest_.q < q_len)) {
+        finest_.q = NextCoarser(finest_.q, q_len, least_.q);
+      } else {
+        finest_.kv = NextCoarser(finest_.kv, shape.kv_len, least_.kv);
+      }
+    }
+    Look();
+    while (!(finest_ == least_) && HasSmallTables()) {
+      finest_ = {NextFiner(finest_.q, least_.q), NextFiner(finest_.kv, least_.kv)};
+      Look();
+    }
+  }
+
+  void Look() { plans_.emplace(mask_, finest_, options_, threads_, progress_); }
+  bool HasSmallTables() {
+    return plans_->Find(Pass::kFwd, finest_, false, most_bytes_) ||
+           plans_->Find(Pass::kDkv, finest_, false, most_bytes_);
+  }
+
+  const MultiHeadMask mask_;
+  const BlockShape least_;
+  const PlanOptions options_;
+  const int64_t most_bytes_;
+  const int threads_;
+  const Progress progress_;
+  BlockShape finest_;
+  std::optional<CoarsePlans> plans_;
+};
+
+}  // namespace
+
+std::function<std::optional<Plan>(Pass, BlockShape, bool)> PlansOfBlocks(
+    const MultiHeadMask& mask, BlockShape least, const PlanOptions& options, int64_t most_bytes,
+    int threads, const Progress& progress) {
+  const auto plans =
+      std::make_shared<UsablePlans>(mask, least, options, most_bytes, threads, progress);
+  return [plans](Pass pass, BlockShape block, bool is_fused) {
+    return plans->Find(pass, block, is_fused);
+  };
 }
 
 }  // namespace splashmask

@@ -3,6 +3,7 @@
 // Tables of many block shapes from one look at a mask.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -20,6 +21,7 @@ class CoarsePlans {
   CoarsePlans(const MultiHeadMask& mask, BlockShape finest, const PlanOptions& options,
               int threads = 0, const Progress& progress = {});
   CoarsePlans(CoarsePlans&&) noexcept;
+  CoarsePlans& operator=(CoarsePlans&&) noexcept;
   ~CoarsePlans();
 
   /// A plan with that pass alone, for blocks which the finest divide and which divide the mask's
@@ -33,5 +35,12 @@ class CoarsePlans {
   class State;
   std::unique_ptr<State> state_;
 };
+
+/// CoarsePlans::Find for blocks whose tables take at most `most_bytes`, all of them multiples of
+/// `least`. Looks at the mask when first called, and no closer than such tables need. nullopt for
+/// others. Throws as CoarsePlans does.
+std::function<std::optional<Plan>(Pass pass, BlockShape block, bool is_fused)> PlansOfBlocks(
+    const MultiHeadMask& mask, BlockShape least, const PlanOptions& options, int64_t most_bytes,
+    int threads = 0, const Progress& progress = {});
 
 }  // namespace splashmask

@@ -89,8 +89,7 @@ class Compiler {
       const double each = share / static_cast<double>(analyses_.size());
       const double before = done + each * static_cast<double>(i);
       const Progress progress = options_.progress.Part(before, before + each);
-      grids.push_back(
-          partial.Find(*analyses_[i], partial.known().rows_of(i), progress, counters_));
+      grids.push_back(partial.Find(*analyses_[i], partial.known().rows_of(i), progress, counters_));
     }
     const BlockStore::Taken blocks = partial.store().Take(partial.count());
     for (Pass pass : passes) {

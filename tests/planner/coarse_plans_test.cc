@@ -108,13 +108,18 @@ TEST(CoarsePlansTest, BlocksThatDoNotDivide) {
   CoarsePlans plans(mask, {128, 256}, {});
   ExpectError(ErrorCode::kInvalidArgument,
               "[compile] expected block_q (384) to divide q_len (1024): nearest are 256 and 512",
-              [&] { (void)plans.Find(Pass::kFwd, {384, 256}, false, kAnyBytes); });
+              [&] {
+                (void)plans.Find(Pass::kFwd, {384, 256}, false, kAnyBytes);
+              });
   ExpectError(ErrorCode::kInvalidArgument,
-              "[compile] expected block_kv (128) to be a multiple of the finest (256)",
-              [&] { (void)plans.Find(Pass::kFwd, {128, 128}, false, kAnyBytes); });
+              "[compile] expected block_kv (128) to be a multiple of the finest (256)", [&] {
+                (void)plans.Find(Pass::kFwd, {128, 128}, false, kAnyBytes);
+              });
   ExpectError(ErrorCode::kInvalidArgument,
               "[compile] expected block_q (100) to divide q_len (1024): nearest are 64 and 128",
-              [&] { CoarsePlans(mask, {100, 128}, {}); });
+              [&] {
+                CoarsePlans(mask, {100, 128}, {});
+              });
 }
 
 }  // namespace
