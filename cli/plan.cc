@@ -10,6 +10,7 @@
 #include "splashmask/cli/plan_balance.h"
 #include "splashmask/cli/plan_compare_xla.h"
 #include "splashmask/cli/plan_footprint.h"
+#include "splashmask/cli/plan_tune.h"
 
 namespace splashmask::cli {
 
@@ -21,11 +22,15 @@ struct Arguments {
   BalanceArguments balance;
   std::string method;  // Of balancing; empty without.
   std::optional<std::string> compare_xla;
+  bool tune = false;
+  std::string print;  // Of tuning; empty without.
   bool json = false;
 };
 
+const std::vector<std::string> kPrints = {"table", "kwargs", "maxtext"};
+
 constexpr const char* kHelp =
-    "Tell how long splash attention takes on a TPU and whether it fits, or share its work out";
+    "Tell how long splash attention takes on a TPU and whether it fits, tune it, or share it out";
 
 constexpr const char* kMore =
     R"(For each kernel that JAX's splash attention runs: how long it takes, the scoped
@@ -33,6 +38,12 @@ VMEM that it needs, with the band that the compiler's answer lies in, and the SM
 of its tables. Where something does not fit, by how many bytes, and the nearest
 block sizes that do. Exit code 1 when it does not fit, 0 when it does or when it is
 too close to call.
+
+With --tune: the fastest legal block sizes, layouts and backward kernel, those that
+surely fit. The blocks of a thousand shapes are counted exactly, from the finest
+ones. Layouts that are named are kept, so is --fused-bwd; --passes fwd asks for the
+forward pass alone. Block sizes that are named, or a plan file's, are told beside.
+-o writes the plan that has the sizes found.
 
 With --balance: which q positions each of --shards gets, as many to each.
 contiguous leaves them where they are, zigzag gives shard i pieces i and 2n-1-i of
@@ -51,6 +62,8 @@ kernel's, as its custom call tells them. Exit code 1 where any differs.
 Examples:
   splashmask plan llama.h5 --chip v6e --kv-heads 8
   splashmask plan 'causal()' --q-len 32768 --heads 32 --block-q 1024 --block-kv 1024 --chip v5p
+  splashmask plan 'causal()' --tune --q-len 32768 --heads 32 --kv-heads 8 --chip v6e
+  splashmask plan llama.h5 --tune --chip tpu7x --print maxtext
   splashmask plan --balance lpt --shards 8 'local(1023, 0)' 'causal()' --weights 5,1 --q-len 65536
   splashmask plan --balance lpt --shards 8 'causal()' --q-len 65536 -o even.h5)";
 
@@ -94,10 +107,37 @@ ExitCode CompareXla(const Arguments& arguments, const std::atomic<bool>& stop) {
   return PlanCompareXla(compare, arguments.json, stop);
 }
 
-ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
-  if (!arguments.method.empty() && arguments.compare_xla) {
-    ThrowUnusable("expected --balance or --compare-xla, got both");
+ExitCode RunTune(const Arguments& arguments, const std::atomic<bool>& stop) {
+  BalanceArguments others = arguments.balance;  // That it does not take.
+  others.outputs.clear();
+  if (!(others == BalanceArguments())) {
+    ThrowUnusable(
+        "expected --balance beside --shards, --weights, --unit, --permutation and "
+        "--threads");
   }
+  if (arguments.masks.size() != 1) ThrowUnusable("expected one MASK without --balance");
+  const std::vector<std::string>& outputs = arguments.balance.outputs;
+  if (outputs.size() > 1) ThrowUnusable("expected one -o beside --tune");
+  if (arguments.json && !arguments.print.empty()) {
+    ThrowUnusable("expected --print or --json, got both");
+  }
+  PlanArguments question = arguments.question;
+  question.mask = arguments.masks[0];
+  const TuneOutput format = arguments.json                  ? TuneOutput::kJson
+                            : arguments.print == kPrints[1] ? TuneOutput::kKwargs
+                            : arguments.print == kPrints[2] ? TuneOutput::kMaxText
+                                                            : TuneOutput::kText;
+  return PlanTune(question, format, outputs.empty() ? std::nullopt : std::optional(outputs.front()),
+                  stop);
+}
+
+ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
+  const int kinds = static_cast<int>(!arguments.method.empty()) +
+                    static_cast<int>(arguments.compare_xla.has_value()) +
+                    static_cast<int>(arguments.tune);
+  if (kinds > 1) ThrowUnusable("expected one of --balance, --tune and --compare-xla");
+  if (!arguments.tune && !arguments.print.empty()) ThrowUnusable("expected --tune beside --print");
+  if (arguments.tune) return RunTune(arguments, stop);
   if (!arguments.method.empty()) return Balance(arguments, stop);
   if (!(arguments.balance == BalanceArguments())) {
     ThrowUnusable(
@@ -121,7 +161,7 @@ void AddBalance(CommandSyntax& syntax, Arguments& a) {
   syntax.Choice("--unit", "UNIT", balance.unit, {"blocks", "pairs"},
                 "What lpt balances: blocks or pairs (default: blocks)");
   syntax.Texts("-o,--output", "FILE", balance.outputs,
-               "The plan file of the reordered MASK; again for each further MASK");
+               "The plan file of the reordered or tuned MASK; again for each further MASK");
   syntax.Text("--permutation", "FILE", balance.permutation,
               "Write the original position of each row, int32, to a .npy file");
   syntax.Integer("--threads", balance.threads, "Threads to use (default: 0, all)", {0, 1024});
@@ -137,6 +177,9 @@ void AddPlan(CommandLine& line) {
   syntax.Positionals("MASK", arguments->masks,
                      "A plan file, or the text form of a mask; with --balance texts");
   AddPlanArguments(syntax, arguments->question);
+  syntax.Flag("--tune", arguments->tune, "Find the fastest block sizes");
+  syntax.Choice("--print", "FORM", arguments->print, kPrints,
+                "With --tune: table, kwargs of Python, or maxtext, YAML (default: table)");
   AddBalance(syntax, *arguments);
   syntax.Text("--compare-xla", "FILE", arguments->compare_xla, "A buffer assignment of XLA");
   syntax.Flag("--json", arguments->json, "Print one JSON object instead of text");

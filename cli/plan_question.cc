@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "splashmask/masks/error.h"
 #include "splashmask/planner/compile/compile.h"
 
@@ -11,24 +13,6 @@ namespace splashmask::cli {
 namespace {
 
 const std::vector<std::string> kLayouts = {"head_dim_minor", "seq_minor"};
-
-QkvLayout LayoutOf(const std::string& name) {
-  return name == kLayouts[0] ? QkvLayout::kHeadDimMinor : QkvLayout::kSeqMinor;
-}
-
-Plan PlanOf(const PlanArguments& a, const Progress& progress) {
-  if (!IsMaskText(a.mask)) {
-    if (a.lengths.is_given() || !(a.compile == CompileArguments())) {
-      ThrowUnusable(
-          "expected no lengths, block sizes, passes or shards beside a plan file, which has its "
-          "own; --block-kv-compute and --block-kv-dkv-compute are asked for");
-    }
-    return *ReadPlanArgument(a.mask, progress).plan;
-  }
-  CompileOptions options = CompileOptionsOf(a.compile);
-  options.progress = progress;
-  return Compile(ParseTextArgument(a.mask, a.lengths).mask, options);
-}
 
 BlockSizes BlockSizesOf(const PlanArguments& a, const Plan& plan) {
   BlockSizes sizes;
@@ -47,9 +31,10 @@ BlockSizes BlockSizesOf(const PlanArguments& a, const Plan& plan) {
     sizes.block_kv_dkv_compute = a.block_kv_dkv_compute.value_or(sizes.block_kv_dkv);
   }
   sizes.use_fused_bwd_kernel = plan.options.use_fused_bwd_kernel;
-  sizes.q_layout = LayoutOf(a.q_layout);
-  sizes.k_layout = LayoutOf(a.k_layout);
-  sizes.v_layout = LayoutOf(a.v_layout);
+  constexpr QkvLayout kDefault = QkvLayout::kHeadDimMinor;
+  sizes.q_layout = LayoutOf(a.q_layout).value_or(kDefault);
+  sizes.k_layout = LayoutOf(a.k_layout).value_or(kDefault);
+  sizes.v_layout = LayoutOf(a.v_layout).value_or(kDefault);
   return sizes;
 }
 
@@ -103,15 +88,38 @@ int64_t ScopedVmemLimit(const TpuSpec& spec, const std::optional<int64_t>& kib) 
   return *kib << 10;
 }
 
-PlanQuestion AskedQuestion(const PlanArguments& a, const Progress& progress) {
+std::optional<QkvLayout> LayoutOf(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  return name == kLayouts[0] ? QkvLayout::kHeadDimMinor : QkvLayout::kSeqMinor;
+}
+
+bool NamesBlocks(const PlanArguments& a) {
+  const CompileArguments& c = a.compile;
+  return c.block_q || c.block_kv || c.block_q_dq || c.block_kv_dq || c.block_q_dkv ||
+         c.block_kv_dkv || a.block_kv_compute || a.block_kv_dkv_compute;
+}
+
+PlanCall AskedCall(const PlanArguments& a, const Progress& progress) {
   if (!a.chip) ThrowUnusable("expected --chip, one of " + TpuSpecNames());
   const TpuSpec& spec = FindTpuSpec(*a.chip);
-  PlanQuestion question{
-      PlanOf(a, progress), &spec, {}, ScopedVmemLimit(spec, a.scoped_vmem_limit_kib), progress};
-  const PlanOptions& options = question.plan.options;
-  const Shape shape = question.plan.mask.shape();
-  const int64_t heads = question.plan.mask.num_heads();
-  AttentionConfig& config = question.config;
+  const bool is_text = IsMaskText(a.mask);
+  if (!is_text && (a.lengths.is_given() || !(a.compile == CompileArguments()))) {
+    ThrowUnusable(
+        "expected no lengths, block sizes, passes or shards beside a plan file, which has its "
+        "own; --block-kv-compute and --block-kv-dkv-compute are asked for");
+  }
+  MaskArgument mask =
+      is_text ? ParseTextArgument(a.mask, a.lengths) : ReadPlanArgument(a.mask, progress);
+  const PlanOptions options = is_text ? CompileOptionsOf(a.compile).plan : mask.plan->options;
+  PlanCall call{std::move(mask.plan),
+                std::move(mask.mask),
+                options,
+                &spec,
+                {},
+                ScopedVmemLimit(spec, a.scoped_vmem_limit_kib)};
+  const Shape shape = call.mask.shape();
+  const int64_t heads = call.mask.num_heads();
+  AttentionConfig& config = call.config;
   config.batch = a.batch;
   config.heads = heads / options.head_shards;
   config.kv_heads = KvHeadsOfDevice(a.kv_heads.value_or(heads), heads, options.head_shards);
@@ -123,6 +131,18 @@ PlanQuestion AskedQuestion(const PlanArguments& a, const Progress& progress) {
   config.segments = a.segments;
   config.soft_cap = a.soft_cap;
   config.sinks = a.sinks;
+  return call;
+}
+
+PlanQuestion QuestionOf(PlanCall call, const PlanArguments& a, const Progress& progress) {
+  if (!call.plan) {
+    CompileOptions options = CompileOptionsOf(a.compile);
+    options.progress = progress;
+    call.plan = Compile(call.mask, options);
+  }
+  PlanQuestion question{std::move(*call.plan), call.spec, call.config, call.scoped_vmem_limit,
+                        progress};
+  AttentionConfig& config = question.config;
   config.block_sizes = BlockSizesOf(a, question.plan);
   if (KernelsOf(config.block_sizes).empty()) {
     ThrowUnusable("expected a plan with a pass of JAX's dialect, got one of tokamax's alone");

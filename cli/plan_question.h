@@ -27,8 +27,7 @@ struct PlanArguments {
   std::optional<int64_t> kv_heads, head_dim_v;
   int64_t head_dim = 128, batch = 1;
   std::string dtype = "bfloat16";
-  std::string q_layout = "head_dim_minor", k_layout = "head_dim_minor";
-  std::string v_layout = "head_dim_minor";
+  std::string q_layout, k_layout, v_layout;  // Empty where they are not given.
   bool segments = false, soft_cap = false, sinks = false;
   std::optional<int64_t> scoped_vmem_limit_kib;
 
@@ -42,6 +41,23 @@ void AddPlanArguments(CommandSyntax& syntax, PlanArguments& arguments);
 /// than the chip has.
 int64_t ScopedVmemLimit(const TpuSpec& spec, const std::optional<int64_t>& kib);
 
+/// Of a layout's name; nullopt where none is given.
+std::optional<QkvLayout> LayoutOf(const std::string& name);
+
+/// A mask and how attention is called with it, whatever the block sizes.
+struct PlanCall {
+  std::optional<Plan> plan;  ///< Where it is a plan file's.
+  MultiHeadMask mask;
+  PlanOptions options;
+  const TpuSpec* spec = nullptr;
+  AttentionConfig config;  ///< Of one device, without block sizes.
+  int64_t scoped_vmem_limit = 0;
+};
+
+/// Reads the plan or parses the mask. Throws kInvalidArgument for what cannot be called so, and as
+/// ReadPlan does.
+PlanCall AskedCall(const PlanArguments& arguments, const Progress& progress);
+
 struct PlanQuestion {
   Plan plan;
   const TpuSpec* spec = nullptr;
@@ -50,9 +66,12 @@ struct PlanQuestion {
   Progress progress = {};  ///< Of compiling.
 };
 
-/// Reads or compiles the plan, and checks the rest. Throws kInvalidArgument for what the kernel
-/// forbids, and as ReadPlan and Compile do.
-PlanQuestion AskedQuestion(const PlanArguments& arguments, const Progress& progress);
+/// The call with the block sizes that are asked for or that the plan has; compiles it where it is
+/// none. Throws kInvalidArgument for what the kernel forbids, and as Compile does.
+PlanQuestion QuestionOf(PlanCall call, const PlanArguments& arguments, const Progress& progress);
+
+/// Whether the arguments name block sizes.
+bool NamesBlocks(const PlanArguments& arguments);
 
 /// The tables of `question.plan` with other blocks for one kernel; nullopt where memory does not
 /// hold them. Throws kCancelled.

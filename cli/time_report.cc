@@ -13,12 +13,6 @@ namespace splashmask::cli {
 
 namespace {
 
-// At most 8 characters until a call takes hours.
-std::string Milliseconds(double seconds) {
-  const double ms = seconds * 1e3;
-  return fmt::format("{:.{}f}", ms, ms < 1e4 ? 3 : ms < 1e6 ? 1 : 0);
-}
-
 std::string Line(const SlowestShard& kernel) {
   const KernelTime& time = kernel.time;
   return fmt::format("{:<13} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8}{:>5.0f}{}\n",
@@ -29,6 +23,25 @@ std::string Line(const SlowestShard& kernel) {
 }
 
 }  // namespace
+
+std::string Milliseconds(double seconds) {
+  const double ms = seconds * 1e3;
+  return fmt::format("{:.{}f}", ms, ms < 1e4 ? 3 : ms < 1e6 ? 1 : 0);
+}
+
+std::string ExtrapolatedText(const std::vector<SlowestShard>& kernels) {
+  std::string text;
+  std::vector<std::string> reasons;
+  for (const SlowestShard& kernel : kernels) {
+    for (const std::string& reason : DescribeCaveats(kernel.time)) {
+      if (std::find(reasons.begin(), reasons.end(), reason) != reasons.end()) continue;
+      if (reasons.empty()) text += "* extrapolated:\n";
+      text += "  " + reason + "\n";
+      reasons.push_back(reason);
+    }
+  }
+  return text;
+}
 
 std::string TimesText(const std::vector<SlowestShard>& kernels) {
   std::string text =
@@ -42,20 +55,10 @@ std::string TimesText(const std::vector<SlowestShard>& kernels) {
                           TpuKernelName(kernel.kernel), ratio);
     }
   }
-  std::vector<std::string> reasons;
-  for (const SlowestShard& kernel : kernels) {
-    for (const std::string& reason : DescribeCaveats(kernel.time)) {
-      if (std::find(reasons.begin(), reasons.end(), reason) != reasons.end()) continue;
-      if (reasons.empty()) text += "* extrapolated:\n";
-      text += "  " + reason + "\n";
-      reasons.push_back(reason);
-    }
-  }
-  return text;
+  return text + ExtrapolatedText(kernels);
 }
 
-json::object TimeJson(const SlowestShard& kernel) {
-  const KernelTime& time = kernel.time;
+json::object TimePartsJson(const KernelTime& time) {
   const std::vector<std::string> reasons = DescribeCaveats(time);
   return {{"products", time.mxu},
           {"vector", time.vector},
@@ -64,9 +67,14 @@ json::object TimeJson(const SlowestShard& kernel) {
           {"kernel", time.kernel},
           {"around", time.transposes},
           {"total", time.total()},
-          {"mean_of_shards", kernel.mean_seconds},
           {"relative_uncertainty", time.relative_uncertainty},
           {"extrapolated", json::array(reasons.begin(), reasons.end())}};
+}
+
+json::object TimeJson(const SlowestShard& kernel) {
+  json::object result = TimePartsJson(kernel.time);
+  result["mean_of_shards"] = kernel.mean_seconds;
+  return result;
 }
 
 }  // namespace splashmask::cli

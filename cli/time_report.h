@@ -17,10 +17,19 @@ struct SlowestShard {
   double mean_seconds = 0;  ///< Over the shards.
 };
 
+/// With three decimals, at most 8 characters until a call takes hours.
+std::string Milliseconds(double seconds);
+
+/// Why times are extrapolated, a line for each reason; empty where none is.
+std::string ExtrapolatedText(const std::vector<SlowestShard>& kernels);
+
 /// Several lines, at most 80 characters each.
 std::string TimesText(const std::vector<SlowestShard>& kernels);
 
 /// Seconds by part, the uncertainty, and why it is extrapolated; docs/cli.md lists the keys.
+boost::json::object TimePartsJson(const KernelTime& time);
+
+/// The same with the mean over shards.
 boost::json::object TimeJson(const SlowestShard& kernel);
 
 }  // namespace splashmask::cli

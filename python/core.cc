@@ -47,6 +47,7 @@ NB_MODULE(_core, m) {
   BindPacked(m);
   BindPlan(m);
   BindTokamax(m);
+  BindTune(m);
   BindAttention(m);  // Knows plans.
 #ifdef SPLASHMASK_HAS_XLA_FFI
   BindFfiHandlers(m);

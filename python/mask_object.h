@@ -46,5 +46,6 @@ void BindMask(nanobind::module_& m);
 void BindPacked(nanobind::module_& m);
 void BindPlan(nanobind::module_& m);
 void BindTokamax(nanobind::module_& m);
+void BindTune(nanobind::module_& m);
 
 }  // namespace splashmask::python

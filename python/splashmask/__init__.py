@@ -61,6 +61,7 @@ from .process import (
 )
 from .simplifying import simplify
 from .text import parse, parse_heads
+from .tuning import Tuned, TunedKernel, tune
 
 __all__ = [
     "CausalMask",
@@ -88,6 +89,8 @@ __all__ = [
     "Plan",
     "ShardBalance",
     "SplashAttention",
+    "Tuned",
+    "TunedKernel",
     "__version__",
     "balance",
     "blocks",
@@ -116,6 +119,7 @@ __all__ = [
     "stride",
     "striped",
     "trace",
+    "tune",
     "where",
     "zigzag",
 ]

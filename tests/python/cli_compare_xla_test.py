@@ -118,7 +118,7 @@ def test_the_dump_of_another_compiler(run):
 
 @pytest.mark.parametrize("arguments, text", [
     ([MASK, "--compare-xla", DUMP, "--head-dim", "64"], "expected no call beside --compare-xla"),
-    ([MASK, "--compare-xla", DUMP, "--balance", "lpt"], "expected --balance or --compare-xla, got both"),
+    ([MASK, "--compare-xla", DUMP, "--balance", "lpt"], "expected one of --balance, --tune and --compare-xla"),
     ([MASK, "--compare-xla", "nowhere.txt"], "nowhere.txt: cannot open the file"),
     ([MASK, "--compare-xla", DUMP, "--heads", "4"],
      "expected a mask of 3 heads, 256 q x 512 kv, as the dump's kernel has, got 256 q x 512 kv, 4 heads"),

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "splashmask/cli/tune_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "splashmask/cli/numbers.h"
+#include "splashmask/cli/time_report.h"
+
+namespace json = boost::json;
+
+namespace splashmask::cli {
+
+namespace {
+
+constexpr size_t kOthersTold = 3;
+
+std::string BlocksText(const KernelBlocks& blocks) {
+  return fmt::format("{}x{}/{}", blocks.q, blocks.kv, blocks.kv_compute);
+}
+
+std::string_view LayoutName(QkvLayout layout) {
+  return layout == QkvLayout::kHeadDimMinor ? "head_dim_minor" : "seq_minor";
+}
+
+std::string_view LayoutConstant(QkvLayout layout) {
+  return layout == QkvLayout::kHeadDimMinor ? "HEAD_DIM_MINOR" : "SEQ_MINOR";
+}
+
+// Sizes by JAX's names; those of kernels that do not run are left out.
+std::vector<std::pair<std::string_view, int64_t>> NamedSizes(const BlockSizes& sizes) {
+  const std::array<std::pair<std::string_view, int64_t>, 8> all{
+      {{"block_q", sizes.block_q},
+       {"block_kv", sizes.block_kv},
+       {"block_kv_compute", sizes.block_kv_compute},
+       {"block_q_dkv", sizes.block_q_dkv},
+       {"block_kv_dkv", sizes.block_kv_dkv},
+       {"block_kv_dkv_compute", sizes.block_kv_dkv_compute},
+       {"block_q_dq", sizes.block_q_dq},
+       {"block_kv_dq", sizes.block_kv_dq}}};
+  std::vector<std::pair<std::string_view, int64_t>> named;
+  for (const auto& size : all) {
+    if (size.second > 0) named.push_back(size);
+  }
+  return named;
+}
+
+std::array<std::pair<std::string_view, QkvLayout>, 3> NamedLayouts(const BlockSizes& sizes) {
+  return {
+      {{"q_layout", sizes.q_layout}, {"k_layout", sizes.k_layout}, {"v_layout", sizes.v_layout}}};
+}
+
+// What the kernel waits for.
+std::string_view BoundBy(const KernelTime& time) {
+  const double most = std::max({time.mxu, time.vector, time.hbm});
+  if (time.transposes > time.kernel) return "around";
+  if (most == time.hbm) return "HBM";
+  return most == time.mxu ? "products" : "vector";
+}
+
+std::string Line(const TunedKernel& kernel, std::string_view name, double slower) {
+  const KernelTime& time = kernel.time;
+  return fmt::format("{:<13} {:<15}{:>9}{:>7}{:>9} {:>8} {:>8} {:>6}\n", name,
+                     BlocksText(kernel.blocks), Milliseconds(time.total()),
+                     slower > 0 ? fmt::format("+{:.1f}%", slower * 100) : "",
+                     Milliseconds(time.mxu), Milliseconds(time.vector), Milliseconds(time.hbm),
+                     fmt::format("{:.3g}", kernel.computed_pairs() / 1e9));
+}
+
+double Slower(const TunedKernel& other, const TunedKernel& best) {
+  return other.time.total() / best.time.total() - 1;
+}
+
+struct Part {
+  const char* name;
+  double more;  // Seconds of another kernel's, beyond the best one's.
+};
+
+// Where a kernel is faster than the next, and where it is slower.
+std::string WhyText(const TunedKernel& best, const TunedKernel& next) {
+  const KernelTime &a = best.time, &b = next.time;
+  std::array<Part, 5> parts{{{"products", b.mxu - a.mxu},
+                             {"vector", b.vector - a.vector},
+                             {"HBM", b.hbm - a.hbm},
+                             {"other", b.overhead - a.overhead},
+                             {"around", b.transposes - a.transposes}}};
+  std::ranges::sort(parts, {}, &Part::more);
+  const Part &loss = parts.front(), &gain = parts.back();
+  std::string text;
+  if (gain.more > 0) text = fmt::format("{} {} ms less", gain.name, Milliseconds(gain.more));
+  if (loss.more < 0) {
+    text += fmt::format("{}{} {} ms more", text.empty() ? "" : ", ", loss.name,
+                        Milliseconds(-loss.more));
+  }
+  return text.empty() ? "" : fmt::format("  than the next: {}\n", text);
+}
+
+std::string ChoiceText(const KernelChoice& choice) {
+  std::string text = Line(choice.best, TpuKernelName(choice.best.kernel), 0);
+  for (const TunedKernel& other : choice.runners_up) {
+    text += Line(other, "", Slower(other, choice.best));
+  }
+  if (!choice.runners_up.empty()) text += WhyText(choice.best, choice.runners_up.front());
+  return text;
+}
+
+// How another call differs from the best one.
+std::string DifferenceText(const BlockSizes& other, const BlockSizes& best) {
+  std::string text;
+  const auto add = [&](std::string_view what) {
+    text += text.empty() ? "" : ", ";
+    text += what;
+  };
+  if (other.use_fused_bwd_kernel != best.use_fused_bwd_kernel) {
+    add(other.use_fused_bwd_kernel ? "fused backward kernel" : "dq and dkv kernels");
+  }
+  const auto others = NamedLayouts(other), bests = NamedLayouts(best);
+  for (size_t i = 0; i < others.size(); ++i) {
+    if (others[i].second == bests[i].second) continue;
+    add(fmt::format("{} {}", others[i].first, LayoutName(others[i].second)));
+  }
+  return text;
+}
+
+// The next ones, and in any case the best with the other backward kernel.
+std::vector<const TunedCall*> OthersTold(const TuneResult& result) {
+  std::vector<const TunedCall*> told;
+  bool has_other_kernel = false;
+  for (const TunedCall& other : result.others) {
+    const bool is_other_kernel =
+        other.sizes.use_fused_bwd_kernel != result.best.sizes.use_fused_bwd_kernel;
+    if (told.size() >= kOthersTold && (has_other_kernel || !is_other_kernel)) continue;
+    has_other_kernel |= is_other_kernel;
+    told.push_back(&other);
+  }
+  return told;
+}
+
+std::string OthersText(const TuneResult& result) {
+  std::string text;
+  for (const TunedCall* other : OthersTold(result)) {
+    text += fmt::format("  {:+.1f} %  {}{}\n", (other->seconds() / result.best.seconds() - 1) * 100,
+                        DifferenceText(other->sizes, result.best.sizes),
+                        other->fit() == Fit::kFits ? "" : ", which may not fit");
+  }
+  return text.empty() ? "" : "\nwith other layouts or kernels, each at its best\n" + text;
+}
+
+std::string SurenessText(const TuneResult& result) {
+  std::string text;
+  for (const KernelChoice& choice : result.best.kernels) {
+    const std::string_view name = TpuKernelName(choice.best.kernel);
+    if (choice.as_good > 0) {
+      text += fmt::format("  {}: {} more within {:.0f} %, which nobody can tell apart unmeasured\n",
+                          name, Grouped(choice.as_good), kComparisonError * 100);
+    } else if (choice.best.fit == Fit::kFits) {
+      text += fmt::format("  {}: no other within {:.0f} %\n", name, kComparisonError * 100);
+    }
+    if (choice.best.fit != Fit::kFits) {
+      text += fmt::format("  {}: whether it fits is too close to call, and nothing surely does\n",
+                          name);
+    }
+    if (choice.undecided) {
+      text += fmt::format("  {}: {} would be {:.1f} % faster, if it fits: too close to call\n",
+                          name, BlocksText(choice.undecided->blocks),
+                          -Slower(*choice.undecided, choice.best) * 100);
+    }
+  }
+  std::vector<SlowestShard> kernels;
+  for (const KernelChoice& choice : result.best.kernels) {
+    kernels.push_back({choice.best.kernel, choice.best.time, 0});
+  }
+  return "\nhow sure\n" + text + ExtrapolatedText(kernels);
+}
+
+std::string LeftOutText(const TuneResult& result) {
+  std::string text;
+  const auto add = [&](int64_t count, const char* what) {
+    if (count > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", Grouped(count), what);
+  };
+  add(result.beyond_vmem, "exceed VMEM");
+  add(result.undecided_vmem, "may");
+  add(result.beyond_smem, "exceed SMEM");
+  add(result.beyond_hbm, "HBM");
+  return text.empty() ? "" : " (" + text + ")";
+}
+
+json::object BlocksJson(const KernelBlocks& blocks) {
+  return {{"q", blocks.q}, {"kv", blocks.kv}, {"kv_compute", blocks.kv_compute}};
+}
+
+json::value FitJson(Fit fit) {
+  return fit == Fit::kTooClose ? json::value(nullptr) : json::value(fit == Fit::kFits);
+}
+
+json::object KernelJson(const TunedKernel& kernel) {
+  return {{"kernel", TpuKernelName(kernel.kernel)},
+          {"blocks", BlocksJson(kernel.blocks)},
+          {"time", TimePartsJson(kernel.time)},
+          {"bound_by", BoundBy(kernel.time)},
+          {"visited_blocks", kernel.counts.visited()},
+          {"skipped_steps", kernel.counts.skipped},
+          {"computed_pairs", kernel.computed_pairs()},
+          {"vmem", json::object{{"bytes", kernel.vmem.expected},
+                                {"least", kernel.vmem.least},
+                                {"most", kernel.vmem.most}}},
+          {"fits", FitJson(kernel.fit)}};
+}
+
+json::object SizesJson(const BlockSizes& sizes) {
+  json::object result;
+  for (const auto& [name, size] : NamedSizes(sizes)) result[name] = size;
+  result["use_fused_bwd_kernel"] = sizes.use_fused_bwd_kernel;
+  for (const auto& [name, layout] : NamedLayouts(sizes)) result[name] = LayoutConstant(layout);
+  return result;
+}
+
+json::object ChoiceJson(const KernelChoice& choice) {
+  json::object result = KernelJson(choice.best);
+  json::array runners_up;
+  for (const TunedKernel& other : choice.runners_up) runners_up.push_back(KernelJson(other));
+  result["runners_up"] = std::move(runners_up);
+  result["as_good"] = choice.as_good;
+  result["undecided"] =
+      choice.undecided ? json::value(KernelJson(*choice.undecided)) : json::value(nullptr);
+  return result;
+}
+
+}  // namespace
+
+std::string TuneText(const TuneResult& result, const std::optional<TimeBefore>& before,
+                     int64_t scoped_vmem_limit) {
+  const TunedCall& best = result.best;
+  std::string text =
+      fmt::format("the fastest of {}{}\n", Grouped(result.candidates), LeftOutText(result));
+  text += fmt::format("{} a call, ± {:.0f} %, within {} of scoped VMEM\n", Duration(best.seconds()),
+                      best.relative_uncertainty() * 100, Bytes(scoped_vmem_limit));
+  if (before) {
+    text += fmt::format("yours: {}, {:.2f} times as long{}\n", Duration(before->seconds),
+                        before->seconds / best.seconds(),
+                        before->fit == Fit::kFits ? "" : fmt::format(", {}", FitName(before->fit)));
+  }
+  for (const auto& [name, layout] : NamedLayouts(best.sizes)) {
+    text += fmt::format("{}{} {}", name == "q_layout" ? "" : ", ", name, LayoutName(layout));
+  }
+  text += "\n\nms            blocks             all slower products   vector      HBM Gpairs\n";
+  for (const KernelChoice& choice : best.kernels) text += ChoiceText(choice);
+  return text + OthersText(result) + SurenessText(result) + "\n" + KwargsText(best.sizes);
+}
+
+json::object TuneJson(const TuneResult& result, const std::optional<TimeBefore>& before,
+                      int64_t scoped_vmem_limit) {
+  json::array kernels, others;
+  for (const KernelChoice& choice : result.best.kernels) kernels.push_back(ChoiceJson(choice));
+  for (const TunedCall& other : result.others) {
+    others.push_back(json::object{{"block_sizes", SizesJson(other.sizes)},
+                                  {"seconds", other.seconds()},
+                                  {"fits", FitJson(other.fit())}});
+  }
+  json::value yours = nullptr;
+  if (before) {
+    yours = json::object{{"seconds", before->seconds}, {"fits", FitJson(before->fit)}};
+  }
+  return {{"fits", FitJson(result.best.fit())},
+          {"block_sizes", SizesJson(result.best.sizes)},
+          {"seconds", result.best.seconds()},
+          {"relative_uncertainty", result.best.relative_uncertainty()},
+          {"comparison_error", kComparisonError},
+          {"scoped_vmem_limit", scoped_vmem_limit},
+          {"yours", std::move(yours)},
+          {"kernels", std::move(kernels)},
+          {"others", std::move(others)},
+          {"candidates", json::object{{"tried", result.candidates},
+                                      {"beyond_vmem", result.beyond_vmem},
+                                      {"undecided_vmem", result.undecided_vmem},
+                                      {"beyond_smem", result.beyond_smem},
+                                      {"beyond_hbm", result.beyond_hbm}}}};
+}
+
+std::string KwargsText(const BlockSizes& sizes) {
+  std::string text = "BlockSizes(\n";
+  for (const auto& [name, size] : NamedSizes(sizes))
+    text += fmt::format("    {}={},\n", name, size);
+  if (sizes.has_dkv()) {
+    text += fmt::format("    use_fused_bwd_kernel={},\n",
+                        sizes.use_fused_bwd_kernel ? "True" : "False");
+  }
+  for (const auto& [name, layout] : NamedLayouts(sizes)) {
+    text += fmt::format("    {}=QKVLayout.{},\n", name, LayoutConstant(layout));
+  }
+  return text + ")\n";
+}
+
+std::string MaxTextYaml(const BlockSizes& sizes) {
+  std::string text;
+  for (const auto& [name, size] : NamedSizes(sizes)) text += fmt::format("sa_{}: {}\n", name, size);
+  if (sizes.has_dkv()) {
+    text += fmt::format("sa_use_fused_bwd_kernel: {}\n", sizes.use_fused_bwd_kernel);
+  }
+  for (const auto& [name, layout] : NamedLayouts(sizes)) {
+    text += fmt::format("sa_{}: \"{}\"\n", name, LayoutConstant(layout));
+  }
+  return text;
+}
+
+}  // namespace splashmask::cli
