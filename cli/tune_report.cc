@@ -65,11 +65,12 @@ std::string_view BoundBy(const KernelTime& time) {
 
 std::string Line(const TunedKernel& kernel, std::string_view name, double slower) {
   const KernelTime& time = kernel.time;
+  const double gpairs = kernel.computed_pairs() / 1e9;
   return fmt::format("{:<13} {:<15}{:>9}{:>7}{:>9} {:>8} {:>8} {:>6}\n", name,
                      BlocksText(kernel.blocks), Milliseconds(time.total()),
                      slower > 0 ? fmt::format("+{:.1f}%", slower * 100) : "",
                      Milliseconds(time.mxu), Milliseconds(time.vector), Milliseconds(time.hbm),
-                     fmt::format("{:.3g}", kernel.computed_pairs() / 1e9));
+                     gpairs < 100 ? fmt::format("{:.3g}", gpairs) : fmt::format("{:.0f}", gpairs));
 }
 
 double Slower(const TunedKernel& other, const TunedKernel& best) {
