@@ -157,10 +157,10 @@ std::string SurenessText(const TuneResult& result) {
   for (const KernelChoice& choice : result.best.kernels) {
     const std::string_view name = TpuKernelName(choice.best.kernel);
     if (choice.as_good > 0) {
-      text += fmt::format("  {}: {} more within {:.0f} %, which nobody can tell apart unmeasured\n",
+      text += fmt::format("  {}: {} more within {:.1f} %, which nobody can tell apart unmeasured\n",
                           name, Grouped(choice.as_good), kComparisonError * 100);
     } else if (choice.best.fit == Fit::kFits) {
-      text += fmt::format("  {}: no other within {:.0f} %\n", name, kComparisonError * 100);
+      text += fmt::format("  {}: no other within {:.1f} %\n", name, kComparisonError * 100);
     }
     if (choice.best.fit != Fit::kFits) {
       text += fmt::format("  {}: whether it fits is too close to call, and nothing surely does\n",

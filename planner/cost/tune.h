@@ -64,7 +64,7 @@ struct KernelChoice {
 
 /// How well the times of two block sizes of one call compare: one standard deviation of the error
 /// of their ratio. See docs/cost-model.md.
-inline constexpr double kComparisonError = 0.03;
+inline constexpr double kComparisonError = 0.035;
 
 /// Block sizes for all kernels of a call.
 struct TunedCall {

@@ -68,7 +68,9 @@ class Tuned:
       kernels: the best of each, with the runners-up.
       others: of the best call, the best with each other combination of layouts and backward kernels,
         fastest first.
-      candidates: how many were tried, and how many of them left out and why.
+      candidates: of the best call, how many were tried, and how many of them left out and why.
+      comparison_error: how well the times of two block sizes compare, one standard deviation: as_good
+        counts what is slower by less.
     """
 
     block_sizes: dict[str, Any]
@@ -78,6 +80,7 @@ class Tuned:
     kernels: tuple[TunedKernel, ...]
     others: tuple[Tuned, ...] = ()
     candidates: dict[str, int] = dataclasses.field(default_factory=dict)
+    comparison_error: float = 0.0
 
     @property
     def extrapolated(self) -> tuple[str, ...]:
@@ -230,4 +233,6 @@ def tune(mask: Plan | MultiHeadMask | Mask, *, chip: str, head_dim: int = 128,
         scoped_vmem_limit=limit, tokamax=is_tokamax, lp_scheduler=bool(use_experimental_scheduler),
         length_major=is_tokamax, runners_up=runners_up,
         threads=as_int("threads", threads, operation="tune", bits=32))
-    return _tuned(fields, others=tuple(map(_tuned, fields["others"])), candidates=fields["candidates"])
+    error = fields["comparison_error"]
+    return _tuned(fields, others=tuple(_tuned(other, comparison_error=error) for other in fields["others"]),
+                  candidates=fields["candidates"], comparison_error=error)
