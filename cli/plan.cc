@@ -22,7 +22,7 @@ struct Arguments {
   BalanceArguments balance;
   std::string method;  // Of balancing; empty without.
   std::optional<std::string> compare_xla;
-  bool tune = false;
+  bool tune = false, roofline = false;
   std::string print;  // Of tuning; empty without.
   bool json = false;
 };
@@ -136,6 +136,9 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
                     static_cast<int>(arguments.compare_xla.has_value()) +
                     static_cast<int>(arguments.tune);
   if (kinds > 1) ThrowUnusable("expected one of --balance, --tune and --compare-xla");
+  if (arguments.roofline && (kinds > 0 || arguments.json)) {
+    ThrowUnusable("expected --roofline without --json, --balance, --tune and --compare-xla");
+  }
   if (!arguments.tune && !arguments.print.empty()) ThrowUnusable("expected --tune beside --print");
   if (arguments.tune) return RunTune(arguments, stop);
   if (!arguments.method.empty()) return Balance(arguments, stop);
@@ -148,7 +151,7 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
   if (arguments.compare_xla) return CompareXla(arguments, stop);
   PlanArguments question = arguments.question;
   question.mask = arguments.masks[0];
-  return PlanFootprint(question, arguments.json, stop);
+  return PlanFootprint(question, arguments.json, arguments.roofline, stop);
 }
 
 void AddBalance(CommandSyntax& syntax, Arguments& a) {
@@ -177,6 +180,7 @@ void AddPlan(CommandLine& line) {
   syntax.Positionals("MASK", arguments->masks,
                      "A plan file, or the text form of a mask; with --balance texts");
   AddPlanArguments(syntax, arguments->question);
+  syntax.Flag("--roofline", arguments->roofline, "Draw the kernels under the chip's roofline");
   syntax.Flag("--tune", arguments->tune, "Find the fastest block sizes");
   syntax.Choice("--print", "FORM", arguments->print, kPrints,
                 "With --tune: table, kwargs of Python, or maxtext, YAML (default: table)");

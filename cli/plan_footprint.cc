@@ -6,6 +6,7 @@
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/cli/plan_times.h"
 #include "splashmask/cli/progress_bar.h"
+#include "splashmask/cli/roofline.h"
 #include "splashmask/cli/terminal.h"
 #include "splashmask/planner/cost/nearest_fit.h"
 
@@ -56,7 +57,7 @@ FootprintAnswer Answer(const PlanQuestion& question) {
 
 }  // namespace
 
-ExitCode PlanFootprint(const PlanArguments& arguments, bool as_json,
+ExitCode PlanFootprint(const PlanArguments& arguments, bool as_json, bool has_roofline,
                        const std::atomic<bool>& stop) {
   ProgressBar bar(stop);
   const PlanQuestion question =
@@ -72,8 +73,13 @@ ExitCode PlanFootprint(const PlanArguments& arguments, bool as_json,
     }
     WriteStdout(ToLine(result));
   } else {
+    std::string roofline;
+    if (has_roofline) {
+      const bool is_float32 = question.config.dtype == OperandDType::kFloat32;
+      roofline = DrawRoofline(*question.spec, times, is_float32) + "\n";
+    }
     WriteStdout(CallText(question.plan.mask, question.config, *question.spec) + TimesText(times) +
-                "\n" + FootprintText(answer, *question.spec));
+                "\n" + roofline + FootprintText(answer, *question.spec));
   }
   return answer.fit() == Fit::kDoesNotFit ? kAnswerIsNo : kDone;
 }

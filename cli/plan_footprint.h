@@ -11,6 +11,8 @@ namespace splashmask::cli {
 
 /// Prints what each kernel takes of time, VMEM and SMEM, and where something does not fit what
 /// would. kAnswerIsNo where something does not fit. Throws as AskedQuestion does.
-ExitCode PlanFootprint(const PlanArguments& arguments, bool as_json, const std::atomic<bool>& stop);
+/// With a picture of the kernels under the chip's roofline, if that `has_roofline`.
+ExitCode PlanFootprint(const PlanArguments& arguments, bool as_json, bool has_roofline,
+                       const std::atomic<bool>& stop);
 
 }  // namespace splashmask::cli

@@ -64,6 +64,8 @@ json::object TimePartsJson(const KernelTime& time) {
           {"vector", time.vector},
           {"hbm", time.hbm},
           {"overhead", time.overhead},
+          {"flops", time.flops},
+          {"copied_bytes", time.copied_bytes},
           {"kernel", time.kernel},
           {"around", time.transposes},
           {"total", time.total()},

@@ -50,6 +50,8 @@ nb::dict ToDict(const KernelTime& time) {
   result["vector"] = time.vector;
   result["hbm"] = time.hbm;
   result["overhead"] = time.overhead;
+  result["flops"] = time.flops;
+  result["copied_bytes"] = time.copied_bytes;
   result["kernel"] = time.kernel;
   result["transposes"] = time.transposes;
   result["total"] = time.total();

@@ -34,6 +34,17 @@ Products ProductsOf(TpuKernel kernel) {
   }
 }
 
+double FlopsOfPair(TpuKernel kernel, const AttentionConfig& config) {
+  const Products products = ProductsOf(kernel);
+  return 2 * (products.of_dim * static_cast<double>(config.head_dim) +
+              products.of_dim_v * static_cast<double>(config.head_dim_v));
+}
+
+// Vector registers that a block's logits take.
+double Vregs(const KernelBlocks& blocks) {
+  return static_cast<double>(blocks.q) * static_cast<double>(blocks.kv) / (8 * 128);
+}
+
 // Of a block whose logits take `vregs` vector registers.
 double MxuCycles(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& config,
                  double vregs) {
@@ -50,7 +61,7 @@ double MxuCycles(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& c
 double BodyBundles(const ScheduleConstants& c, const KernelBlocks& blocks,
                    const AttentionConfig& config, const StepCounts& counts,
                    const CallOptions& options, bool is_fwd, bool is_masked) {
-  const double vregs = static_cast<double>(blocks.q) * static_cast<double>(blocks.kv) / 1024;
+  const double vregs = Vregs(blocks);
   const int64_t steps = blocks.kv / blocks.kv_compute;
   const auto iterations = static_cast<double>(steps);
   const double tiles = TilesBeyondOne(config);
@@ -110,8 +121,9 @@ ScheduleCycles CyclesOf(const TpuSpec& spec, TpuKernel kernel, const AttentionCo
   const bool has_mask = counts.computes_mask || counts.stores_mask;
   const bool masks_full = options.library == SplashLibrary::kJax && has_mask;
   ScheduleCycles cycles;
-  const double vregs = static_cast<double>(blocks.q) * static_cast<double>(blocks.kv) / 1024;
-  cycles.mxu = visited * MxuCycles(spec, kernel, config, vregs);
+  cycles.mxu = visited * MxuCycles(spec, kernel, config, Vregs(blocks));
+  cycles.flops = visited * static_cast<double>(blocks.q) * static_cast<double>(blocks.kv) *
+                 FlopsOfPair(kernel, config);
   cycles.bodies = partial * body(has_mask) + full * body(masks_full);
   cycles.skipped = static_cast<double>(counts.skipped) * constants.skipped;
   // A static grid of tokamax with one step for each output has neither tables to look at nor

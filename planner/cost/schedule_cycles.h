@@ -16,6 +16,7 @@ struct ScheduleCycles {
   double bodies = 0;   ///< Bodies.
   double visited = 0;  ///< Steps that run a body, and outputs, beyond the bodies.
   double skipped = 0;  ///< Steps that run none.
+  double flops = 0;    ///< No cycles: of the products, head dimensions as they are.
 };
 
 ScheduleCycles CyclesOf(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& config,

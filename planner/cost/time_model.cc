@@ -95,11 +95,11 @@ KernelTime PredictTime(const TpuSpec& spec, TpuKernel kernel, const AttentionCon
   const double skipped = calls * cycles.skipped / issue;
   const double steps = calls * cycles.visited / issue;
   time.overhead = skipped + steps + visited * c.step * kMicrosecond;
+  const auto batch = static_cast<double>(config.batch);
+  time.flops = batch * cycles.flops;
+  time.copied_bytes = batch * CopiedBytes(kernel, config, counts, options.library);
   // The cores share the bandwidth.
-  const double copied = static_cast<double>(config.batch) *
-                        CopiedBytes(kernel, config, counts, options.library) /
-                        (bandwidth * c.bandwidth);
-  time.hbm = copied + visited * c.latency * kMicrosecond;
+  time.hbm = time.copied_bytes / (bandwidth * c.bandwidth) + visited * c.latency * kMicrosecond;
   const double computing =
       std::max(time.vector + steps, time.mxu) + visited * c.step * kMicrosecond;
   time.kernel = skipped + std::max(computing, time.hbm);

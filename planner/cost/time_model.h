@@ -49,6 +49,10 @@ struct KernelTime {
   double hbm = 0;       ///< The kernel's copies, by the rule of StepCounts.
   double overhead = 0;  ///< Grid steps, those that are skipped, starting and writing of outputs.
 
+  // What the first and the third of these come from, of the whole device.
+  double flops = 0;         ///< Of the products over visited blocks, head dimensions as they are.
+  double copied_bytes = 0;  ///< Between HBM and VMEM.
+
   double kernel = 0;      ///< The kernel: computing and copying overlap.
   double transposes = 0;  ///< Passes of XLA before and after it, and the call.
   double total() const { return kernel + transposes; }

@@ -3,6 +3,7 @@
 numbers is in vmem_test.py."""
 
 import json
+import re
 
 import pytest
 
@@ -217,3 +218,32 @@ def test_a_plan_file_has_its_own_sizes(run):
     done = run("plan", plan, "--chip", "v6e", "--block-q", "128")
     assert done.returncode == 2
     assert "expected no lengths, block sizes, passes or shards beside a plan file" in done.stderr
+
+
+@pytest.mark.parametrize("mask", ["causal()", "local(100, 0)", "full()", "empty()"])
+def test_roofline(run, mask):
+    """Every kernel that computes anything is drawn, with the numbers of the JSON answer."""
+    arguments = [mask, *CALL, "--head-dim", "64"]
+    kernels = answer_of(run, *arguments)["kernels"]
+    text = run("plan", *arguments, "--roofline").stdout
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    first = lines.index("roofline: useful TFLOP/s over FLOP for each byte of HBM")
+    picture = "".join(line.partition("│")[2] for line in lines[first:])
+    for kernel, letter in zip(kernels, "frqd", strict=True):
+        time = kernel["time"]
+        legend = re.search(rf"  {letter} {kernel['kernel']} +(\d+) FLOP/byte +([\d.]+) TFLOP/s, +([\d.]+) %", text)
+        assert (letter in picture) == (legend is not None) == (mask != "empty()")
+        if legend:
+            assert float(legend[1]) == pytest.approx(time["flops"] / time["copied_bytes"], abs=0.51)
+            assert float(legend[2]) == pytest.approx(time["flops"] / time["kernel"] / 1e12, abs=0.051)
+            assert 0 < float(legend[3]) <= 100
+    # Pairs of whole blocks: of a full mask all, 2 products of 64 by 64.
+    if mask == "full()":
+        assert kernels[0]["time"]["flops"] == 8 * 4096 * 4096 * 2 * (64 + 64)
+
+
+def test_roofline_stands_alone(run):
+    for others in (["--json"], ["--tune"]):
+        done = run("plan", "causal()", *CALL, "--roofline", *others)
+        assert done.returncode == 2 and "expected --roofline without" in done.stderr
