@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "splashmask/cli/plan_report.h"
 #include "splashmask/masks/print.h"
 
@@ -12,13 +14,22 @@ namespace splashmask::cli {
 
 std::string CallText(const MultiHeadMask& mask, const AttentionConfig& config,
                      const TpuSpec& spec) {
-  return fmt::format(
-      "mask    {}\nshape   {}\ncall    head_dim {}{}, {} kv heads, {}{}{}{}\nchip    {} ({})\n\n",
-      ToString(mask), ShapeText(mask), config.head_dim,
-      config.head_dim_v == config.head_dim ? "" : fmt::format(" (v {})", config.head_dim_v),
-      config.kv_heads, OperandDTypeName(config.dtype), config.segments ? ", segment ids" : "",
-      config.soft_cap ? ", soft cap" : "", config.sinks ? ", sinks" : "", spec.name,
-      spec.device_kind);
+  std::string call = fmt::format("head_dim {}", config.head_dim);
+  if (config.head_dim_v != config.head_dim) call += fmt::format(" (v {})", config.head_dim_v);
+  call += fmt::format(", {} kv heads, {}", config.kv_heads, OperandDTypeName(config.dtype));
+  if (config.batch > 1) call += fmt::format(", batch {}", config.batch);
+  if (config.segments) call += ", segment ids";
+  if (config.soft_cap) call += ", soft cap";
+  if (config.sinks) call += ", sinks";
+  const BlockSizes& sizes = config.block_sizes;
+  std::string seq_minor;
+  for (const auto& [name, layout] :
+       {std::pair("q", sizes.q_layout), {"k", sizes.k_layout}, {"v", sizes.v_layout}}) {
+    if (layout == QkvLayout::kSeqMinor) seq_minor += fmt::format(" {}", name);
+  }
+  if (!seq_minor.empty()) call += fmt::format(", seq_minor{}", seq_minor);
+  return fmt::format("mask    {}\nshape   {}\ncall    {}\nchip    {} ({})\n\n", ToString(mask),
+                     ShapeText(mask), call, spec.name, spec.device_kind);
 }
 
 json::object CallJson(const MultiHeadMask& mask, const AttentionConfig& config,

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <memory>
 #include <sstream>
 #include <system_error>
 #include <utility>
@@ -17,6 +18,37 @@
 namespace splashmask::cli {
 
 namespace {
+
+constexpr size_t kLineWidth = 80;
+
+// Lines of at most `width` characters, broken between words.
+std::string Wrapped(const std::string& text, size_t width) {
+  std::string wrapped, line;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    if (!line.empty() && line.size() + 1 + word.size() > width) {
+      wrapped += line + "\n";
+      line.clear();
+    }
+    line += (line.empty() ? "" : " ") + word;
+  }
+  return wrapped + line;
+}
+
+// Breaks descriptions that are too long for their column.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_desc(const CLI::Option* option) const override {
+    return Wrapped(option->get_description(), kLineWidth - column_width_);
+  }
+  std::string make_subcommand(const CLI::App* command) const override {
+    std::stringstream out;
+    CLI::detail::format_help(out, command->get_name(),
+                             Wrapped(command->get_description(), kLineWidth - column_width_),
+                             column_width_);
+    return out.str();
+  }
+};
 
 std::vector<std::string> OptionNames(const CLI::App& app) {
   std::vector<std::string> names;
@@ -182,6 +214,7 @@ struct CommandLine::Impl {
 CommandLine::CommandLine(const std::string& help, const std::string& more,
                          const std::string& version)
     : impl_(new Impl{CLI::App(help, "splashmask"), {}}) {
+  impl_->app.formatter(std::make_shared<HelpFormatter>());
   impl_->app.footer(more);
   impl_->app.set_version_flag("--version", version);
   impl_->app.require_subcommand(1);

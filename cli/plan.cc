@@ -30,7 +30,7 @@ struct Arguments {
 const std::vector<std::string> kPrints = {"table", "kwargs", "maxtext"};
 
 constexpr const char* kHelp =
-    "Tell how long splash attention takes on a TPU and whether it fits, tune it, or share it out";
+    "Tell how long splash attention takes on a TPU and whether it fits, or tune it";
 
 constexpr const char* kMore =
     R"(For each kernel that JAX's splash attention runs: how long it takes, the scoped

@@ -67,7 +67,7 @@ void AddPlanArguments(CommandSyntax& syntax, PlanArguments& a) {
   syntax.Choice("--dtype", "DTYPE", a.dtype, {"bfloat16", "float32"},
                 "Of q, k and v: bfloat16 or float32 (default: bfloat16)");
   syntax.Choice("--q-layout", "LAYOUT", a.q_layout, kLayouts,
-                "head_dim_minor or seq_minor (default: head_dim_minor)");
+                "head_dim_minor or seq_minor (default: head_dim_minor, with --tune the faster)");
   syntax.Choice("--k-layout", "LAYOUT", a.k_layout, kLayouts, "Likewise");
   syntax.Choice("--v-layout", "LAYOUT", a.v_layout, kLayouts, "Likewise");
   syntax.Flag("--segments", a.segments, "Calls have segment ids");

@@ -227,7 +227,8 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     command = parser.add_subparsers(dest="command", required=True).add_parser(
         "check", help="compile a plan's kernels for a chip",
-        description="Exit code 0 when everything compiles, 1 when it does not, 2 for unusable input.")
+        description="Exit code 0 when everything compiles, 1 when it does not, 2 for unusable "
+                    "input, 3 for a damaged plan.")
     command.add_argument("plan", help="a plan file")
     command.add_argument("--chip", required=True, choices=list(CHIPS))
     for name in ("head-dim", "head-dim-v", "kv-heads", "block-kv-compute", "block-kv-dkv-compute",
@@ -252,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = check(load(path), compiler=compiler, **given)
     except Error as error:
         print(f"splashmask.tpu: {error}", file=sys.stderr)
-        return 2
+        return 3 if getattr(error, "code", None) in ("Damaged", "Io") else 2
     sys.stdout.write(_json(result) if as_json else _text(result))
     return 0 if result.fits else 1
 

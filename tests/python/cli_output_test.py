@@ -90,3 +90,13 @@ def test_no_progress_for_quick_work_or_files(run, tmp_path):
     code, _, seen = in_terminal([*CAUSAL, "-o", "plan.h5"], tmp_path)
     assert code == 0 and seen == ""
     assert run(*SLOW).stderr == ""
+
+
+@pytest.mark.parametrize("command", [[], ["compile"], ["inspect"], ["show"], ["verify"], ["explain"], ["diff"],
+                                     ["plan"], ["run"], ["bench", "attention"], ["bench", "compile"]])
+def test_help_is_as_wide_as_a_terminal(run, command):
+    """The options; what follows them is written by hand, and examples are as long as they are."""
+    text = run(*command, "--help").stdout
+    options = text[text.index("Options:"):].split("\n\n")[0] if "Options:" in text else text
+    assert max(map(len, options.splitlines())) <= 80
+    assert len(text.splitlines()[0]) <= 80

@@ -77,6 +77,11 @@ def test_unusable_input(tmp_path):
     assert done.stderr.endswith("splashmask.tpu: [tpu] expected a plan with a forward pass\n")
     done = check(tmp_path / "none.h5", "--chip", "v6e")
     assert done.returncode == 2 and "none.h5" in done.stderr
+    damaged = bytearray((tmp_path / "backward.h5").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "damaged.h5").write_bytes(damaged)
+    done = check(tmp_path / "damaged.h5", "--chip", "v6e")
+    assert done.returncode == 3 and "damaged.h5" in done.stderr
     with pytest.raises(sm.Error, match=r"\[tpu\] unknown chip 'v6': known are v4, v5e, v5p, v6e, tpu7x"):
         from splashmask import tpu
         tpu.check(backward, chip="v6")
