@@ -19,15 +19,12 @@
 #include "tests/support/naive_mask.h"
 #include "tests/support/random_case.h"
 #include "tests/support/sample_size.h"
+#include "tests/support/uniform.h"
 
 namespace splashmask {
 namespace {
 
 using Blocks = std::vector<std::vector<int64_t>>;
-
-int64_t Uniform(std::mt19937_64& random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
-}
 
 std::vector<int64_t> LoadsOf(const Blocks& dealt, const std::vector<int64_t>& work) {
   std::vector<int64_t> loads;

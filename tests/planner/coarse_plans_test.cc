@@ -14,15 +14,12 @@
 #include "tests/support/expect_error.h"
 #include "tests/support/random_case.h"
 #include "tests/support/sample_size.h"
+#include "tests/support/uniform.h"
 
 namespace splashmask {
 namespace {
 
 constexpr int64_t kAnyBytes = int64_t{1} << 40;
-
-int64_t Uniform(std::mt19937_64& random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
-}
 
 CompiledPass Compiled(const MultiHeadMask& mask, Pass pass, BlockShape block, PlanOptions plan) {
   CompileOptions options;

@@ -10,15 +10,12 @@
 
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/compile/compile.h"
+#include "tests/support/uniform.h"
 
 namespace splashmask {
 namespace {
 
 constexpr int64_t kLength = int64_t{1} << 20;
-
-int64_t Uniform(std::mt19937_64& random, int64_t low, int64_t high) {
-  return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
-}
 
 Mask AnalyticLeaf(std::mt19937_64& random, Shape shape) {
   const int64_t length = shape.q_len;

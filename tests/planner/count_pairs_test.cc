@@ -16,13 +16,10 @@
 #include "tests/support/naive_mask.h"
 #include "tests/support/random_case.h"
 #include "tests/support/sample_size.h"
+#include "tests/support/uniform.h"
 
 namespace splashmask {
 namespace {
-
-int64_t Uniform(std::mt19937_64& random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
-}
 
 void ExpectLikeCells(const Mask& mask, const PairRectangle& in, int threads) {
   const std::vector<uint8_t> cells = NaiveCells(mask);

@@ -19,6 +19,7 @@
 #include "tests/support/naive_mask.h"
 #include "tests/support/random_case.h"
 #include "tests/support/sample_size.h"
+#include "tests/support/uniform.h"
 
 namespace splashmask {
 namespace {
@@ -57,10 +58,6 @@ void ExpectLikeCells(const Mask& a, const Mask& b, int threads) {
 
 Mask OneCell(Shape shape, int64_t q, int64_t kv) {
   return Mask::QRange(shape, q, q + 1) & Mask::KvRange(shape, kv, kv + 1);
-}
-
-int64_t Uniform(std::mt19937_64& random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
 }
 
 // Every pair of expressions with at most one operator over a few leaves, negated or not.

@@ -16,15 +16,12 @@
 #include "tests/support/expect_error.h"
 #include "tests/support/naive_packed.h"
 #include "tests/support/sample_size.h"
+#include "tests/support/uniform.h"
 
 namespace splashmask {
 namespace {
 
 using Ids = std::vector<int32_t>;
-
-int64_t Uniform(std::mt19937_64& random, int64_t low, int64_t high) {
-  return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
-}
 
 SegmentIds View(const Ids& ids, int64_t batch) {
   return {ids.data(), batch, std::ssize(ids) / batch};

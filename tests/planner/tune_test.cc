@@ -17,13 +17,10 @@
 #include "tests/support/expect_error.h"
 #include "tests/support/random_case.h"
 #include "tests/support/sample_size.h"
+#include "tests/support/uniform.h"
 
 namespace splashmask {
 namespace {
-
-int64_t Uniform(std::mt19937_64& random, int64_t least, int64_t most) {
-  return std::uniform_int_distribution<int64_t>(least, most)(random);
-}
 
 template <typename T>
 T Pick(std::mt19937_64& random, std::vector<T> values) {

@@ -12,15 +12,11 @@
 
 #include "splashmask/masks/error.h"
 #include "tests/support/random_predicate.h"
+#include "tests/support/uniform.h"
 
 namespace splashmask {
 
 namespace {
-
-// Uniform in [low, high]; the bias of the modulus does not matter here, portability does.
-int64_t Uniform(std::mt19937_64& random, int64_t low, int64_t high) {
-  return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
-}
 
 bool OneIn(std::mt19937_64& random, int64_t n) { return Uniform(random, 1, n) == 1; }
 
