@@ -249,10 +249,12 @@ class Tuner {
     const auto rows = static_cast<double>(config_.batch) * static_cast<double>(config_.heads) *
                       static_cast<double>(config_.q_len);
     const int64_t row = RoundedUp(config_.head_dim, kLanes) * OperandBytes(config_.dtype);
-    return rows * static_cast<double>(row) * static_cast<double>(config_.kv_len / block_kv);
+    const int64_t parts = config_.kv_len / block_kv;
+    return rows * static_cast<double>(row) * static_cast<double>(parts);
   }
   double HbmBytes() const {
-    return static_cast<double>(spec_.hbm_bytes * spec_.cores_per_device / spec_.cores_per_chip);
+    const int64_t bytes = spec_.hbm_bytes * spec_.cores_per_device / spec_.cores_per_chip;
+    return static_cast<double>(bytes);
   }
 
   void AddCall(const std::vector<TpuKernel>& kernels, size_t layout) {
