@@ -61,9 +61,28 @@ std::string SmemLine(const KernelFootprint& kernel) {
                      KiB(kernel.smem.bytes), ShortName(kernel.smem.fit), tables);
 }
 
+std::string HbmText(const FootprintAnswer& answer) {
+  const auto mib = [](int64_t bytes, int decimals = 1) {
+    return fmt::format("{:.{}f}", static_cast<double>(bytes) / (1 << 20), decimals);
+  };
+  std::string text = fmt::format(
+      "HBM in MiB of a program with the kernel alone, limit {} of a device\n"
+      "kernel         arguments  tables  temporaries   outputs        all\n",
+      mib(answer.hbm.front().limit));
+  for (size_t i = 0; i < answer.hbm.size(); ++i) {
+    const HbmUse& use = answer.hbm[i];
+    text +=
+        fmt::format("{:<13}{:>11}{:>8}{:>13}{:>10}{:>11}  {}\n",
+                    TpuKernelName(answer.kernels[i].kernel), mib(use.arguments), mib(use.tables, 2),
+                    mib(use.temporaries), mib(use.outputs), mib(use.total()), ShortName(use.fit));
+  }
+  return text;
+}
+
 std::string MisfitText(const Misfit& misfit) {
   std::string text = fmt::format("{} of {} is the first that does not fit, by {}\n", misfit.memory,
                                  TpuKernelName(misfit.kernel), Bytes(misfit.bytes_over));
+  if (misfit.memory == "HBM") return text;
   if (misfit.nearest) {
     text += "nearest blocks that fit:\n  " + BlocksAsOptions(misfit.kernel, *misfit.nearest) + "\n";
   }
@@ -115,6 +134,12 @@ json::object SmemJson(const SmemUse& smem) {
           {"fits", FitJson(smem.fit)}};
 }
 
+json::object HbmJson(const HbmUse& use) {
+  return {{"arguments", use.arguments}, {"tables", use.tables}, {"temporaries", use.temporaries},
+          {"outputs", use.outputs},     {"bytes", use.total()}, {"limit", use.limit},
+          {"fits", FitJson(use.fit)}};
+}
+
 json::value MisfitJson(const std::optional<Misfit>& misfit) {
   if (!misfit) return nullptr;
   json::object result{{"kernel", TpuKernelName(misfit->kernel)},
@@ -132,6 +157,7 @@ json::value MisfitJson(const std::optional<Misfit>& misfit) {
 Fit FootprintAnswer::fit() const {
   Fit worst = Fit::kFits;
   for (const KernelFootprint& kernel : kernels) worst = std::max(worst, kernel.fit());
+  for (const HbmUse& use : hbm) worst = std::max(worst, use.fit);
   return worst;
 }
 
@@ -150,6 +176,7 @@ std::string FootprintText(const FootprintAnswer& answer, const TpuSpec& spec) {
   }
   text += fmt::format("\nSMEM in KiB, limit {}\n", KiB(spec.smem_bytes));
   for (const KernelFootprint& kernel : answer.kernels) text += SmemLine(kernel);
+  text += "\n" + HbmText(answer);
   text += fmt::format("\n{}\n", FitName(answer.fit()));
   if (answer.misfit) text += MisfitText(*answer.misfit);
   return text;
@@ -157,11 +184,13 @@ std::string FootprintText(const FootprintAnswer& answer, const TpuSpec& spec) {
 
 json::object FootprintJson(const FootprintAnswer& answer) {
   json::array kernels;
-  for (const KernelFootprint& kernel : answer.kernels) {
+  for (size_t i = 0; i < answer.kernels.size(); ++i) {
+    const KernelFootprint& kernel = answer.kernels[i];
     kernels.push_back(json::object{{"kernel", TpuKernelName(kernel.kernel)},
                                    {"blocks", BlocksJson(kernel.blocks)},
                                    {"vmem", VmemJson(kernel.vmem)},
-                                   {"smem", SmemJson(kernel.smem)}});
+                                   {"smem", SmemJson(kernel.smem)},
+                                   {"hbm", HbmJson(answer.hbm[i])}});
   }
   return {{"fits", FitJson(answer.fit())},
           {"kernels", std::move(kernels)},

@@ -8,20 +8,22 @@
 #include <vector>
 
 #include "splashmask/planner/cost/footprint.h"
+#include "splashmask/planner/cost/hbm_use.h"
 
 namespace splashmask::cli {
 
 /// A kernel that does not fit, and the way out.
 struct Misfit {
   TpuKernel kernel = TpuKernel::kFwd;
-  std::string memory;  ///< "VMEM" or "SMEM".
+  std::string memory;  ///< "VMEM", "SMEM" or "HBM".
   int64_t bytes_over = 0;
-  std::optional<KernelBlocks> nearest;          ///< Blocks that fit.
+  std::optional<KernelBlocks> nearest;  ///< Blocks that fit; not looked for where HBM breaks.
   std::optional<int64_t> least_limit_kib = {};  ///< A limit that would do, where the chip has it.
 };
 
 struct FootprintAnswer {
   std::vector<KernelFootprint> kernels;
+  std::vector<HbmUse> hbm;       ///< Of the programs of the same kernels.
   std::optional<Misfit> misfit;  ///< The first.
 
   Fit fit() const;

@@ -269,7 +269,6 @@ json::object ComparisonJson(const Comparison& comparison) {
 ProgramOptions OptionsOf(const SplashCall& call, const TpuSpec& chip,
                          const CompareXlaArguments& arguments) {
   ProgramOptions options;
-  options.residuals = call.residuals;
   options.tables_are_arguments = call.tables_are_arguments;
   options.prefetch_tables = call.prefetch_tables;
   if (call.uses_faster_memory) {
@@ -289,8 +288,9 @@ ExitCode PlanCompareXla(const CompareXlaArguments& arguments, bool as_json,
   ProgressBar bar(stop);
   const Plan plan = PlanOf(arguments, call.config, bar);
   bar.Wipe();
-  const ProgramBuffers predicted = PredictBuffers(call.config, LiteralsOf(plan.fwd->info), chip,
-                                                  OptionsOf(call, chip, arguments));
+  const TpuKernel kernel = call.residuals ? TpuKernel::kFwdResiduals : TpuKernel::kFwd;
+  const ProgramBuffers predicted = PredictBuffers(call.config, kernel, LiteralsOf(plan.fwd->info),
+                                                  chip, OptionsOf(call, chip, arguments));
   const Comparison comparison = Compare(predicted, buffers);
   if (as_json) {
     json::object result = ComparisonJson(comparison);

@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t kKiB = 1024;
 
-// The first kernel that does not fit, and what would.
+// The first kernel that does not fit its core, and what would.
 std::optional<Misfit> FindMisfit(const PlanQuestion& question,
                                  const std::vector<KernelFootprint>& kernels) {
   for (const KernelFootprint& each : kernels) {
@@ -43,6 +43,15 @@ std::optional<Misfit> FindMisfit(const PlanQuestion& question,
   return std::nullopt;
 }
 
+std::optional<Misfit> FindHbmMisfit(const FootprintAnswer& answer) {
+  for (size_t i = 0; i < answer.hbm.size(); ++i) {
+    const HbmUse& use = answer.hbm[i];
+    if (use.fit != Fit::kDoesNotFit) continue;
+    return Misfit{answer.kernels[i].kernel, "HBM", use.total() - use.limit, std::nullopt};
+  }
+  return std::nullopt;
+}
+
 FootprintAnswer Answer(const PlanQuestion& question) {
   FootprintAnswer answer;
   for (const TpuKernel kernel : KernelsOf(question.config.block_sizes)) {
@@ -50,8 +59,11 @@ FootprintAnswer Answer(const PlanQuestion& question) {
     answer.kernels.push_back(FootprintOf(*question.spec, kernel, question.config,
                                          TablesOf(pass.info, question.plan.options),
                                          question.scoped_vmem_limit));
+    answer.hbm.push_back(
+        HbmUseOf(*question.spec, kernel, question.config, pass.info, question.plan.options));
   }
   answer.misfit = FindMisfit(question, answer.kernels);
+  if (!answer.misfit) answer.misfit = FindHbmMisfit(answer);
   return answer;
 }
 

@@ -40,6 +40,7 @@ nb::dict ToDict(const TpuSpec& spec) {
   result["scoped_vmem_bytes"] = spec.scoped_vmem_bytes;
   result["hbm_bytes"] = spec.hbm_bytes;
   result["hbm_bytes_per_second"] = spec.hbm_bytes_per_second;
+  result["hbm_limit_bytes"] = spec.hbm_limit_bytes;
   result["bf16_flops_per_second"] = spec.bf16_flops_per_second;
   return result;
 }

@@ -35,8 +35,7 @@ struct ProgramBuffer {
   BufferKind kind = BufferKind::kArgument;
   XlaShape shape;  ///< With layout and memory space.
   int64_t bytes = 0;
-  /// A temporary that shares the bytes of others, as they are not needed at the same time.
-  bool shares_bytes = false;
+  bool is_table = false;  ///< An argument or constant of the mask's tables.
 
   bool is_in_hbm() const { return !shape.layout || shape.layout->memory_space == 0; }
 };
@@ -54,7 +53,6 @@ std::optional<FasterMemory> FasterMemoryOf(const TpuSpec& chip, int64_t scoped_v
 
 /// How the program calls attention and is compiled.
 struct ProgramOptions {
-  bool residuals = false;             ///< logsumexp is an output, too.
   bool tables_are_arguments = false;  ///< Else they are literals, as when jit closes over a kernel.
   std::optional<FasterMemory> faster_memory = {};  ///< nullopt: every array lies in HBM.
   /// Tables of pointers in HBM of what XLA copies ahead of the kernel, one or two for each piece.
@@ -62,23 +60,27 @@ struct ProgramOptions {
   int64_t prefetch_tables = 0;
 };
 
-/// The buffers of a program that calls the forward kernel once and does nothing else.
+/// The buffers of a program that calls one kernel once and does nothing else: it returns out, with
+/// residuals logsumexp too, or the gradients that the kernel computes. The backward ones are given
+/// out and logsumexp, and XLA sums out * do for them.
 struct ProgramBuffers {
   /// Arguments first, then constants, temporaries, outputs and thread-local scalars.
   std::vector<ProgramBuffer> buffers;
-  /// Of the allocation that holds the temporaries in HBM: each but the last is padded to a multiple
-  /// of 16 KiB.
+  /// Of the allocation that holds the temporaries in HBM: they begin at multiples of 16 KiB, and
+  /// those that are not needed at the same time may share bytes.
   int64_t temporary_bytes = 0;
 
   /// Of all allocations in HBM.
   int64_t HbmBytes() const;
 };
 
-/// For a call on one device with the tables of the forward pass. Without options.faster_memory this
-/// is what libtpu does with xla_msa_enable=false, and with it and without prefetch_tables what it
-/// does with xla_msa_max_outstanding_prefetches=0 and xla_msa_max_cross_program_prefetches=0.
-/// Throws as CheckAttentionConfig does, and kTooLarge for buffers of 2^56 bytes and more.
-ProgramBuffers PredictBuffers(const AttentionConfig& config, const LiteralTables& tables,
-                              const TpuSpec& chip, const ProgramOptions& options);
+/// For a call on one device with the tables of the kernel's pass. Without options.faster_memory
+/// this is what libtpu does with xla_msa_enable=false, and with it and without prefetch_tables what
+/// it does with xla_msa_max_outstanding_prefetches=0 and xla_msa_max_cross_program_prefetches=0.
+/// Throws as CheckAttentionConfig does, kTooLarge for buffers of 2^56 bytes and more, and
+/// kInvalidArgument for a backward kernel with faster memory.
+ProgramBuffers PredictBuffers(const AttentionConfig& config, TpuKernel kernel,
+                              const LiteralTables& tables, const TpuSpec& chip,
+                              const ProgramOptions& options);
 
 }  // namespace splashmask

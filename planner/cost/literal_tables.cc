@@ -17,13 +17,13 @@ bool IsRepeated(const Table& table) {
 
 LiteralTables::Positions PositionsOf(const Array& positions) {
   using Positions = LiteralTables::Positions;
-  bool is_counted = true, is_repeated = positions.size() > 1;
-  for (int64_t i = 0; i < positions.size(); ++i) {
-    const int64_t position = positions.At(i);
-    is_counted &= position == i;
-    is_repeated &= position == positions.At(0);
+  if (positions.AllOf([](int64_t row, int64_t position) { return position == row; })) {
+    return Positions::kCounted;
   }
-  if (is_counted) return Positions::kCounted;
+  const int64_t first = positions.At(0);
+  const bool is_repeated = positions.size() > 1 && positions.AllOf([&](int64_t, int64_t position) {
+    return position == first;
+  });
   return is_repeated ? Positions::kRepeated : Positions::kOther;
 }
 

@@ -14,7 +14,7 @@ namespace splashmask {
 
 namespace {
 
-constexpr int64_t kMiB = int64_t{1} << 20;
+constexpr int64_t kMiB = int64_t{1} << 20, kGiB = int64_t{1} << 30;
 
 constexpr TpuSpec kSpecs[] = {
     {.name = "v4",
@@ -29,6 +29,7 @@ constexpr TpuSpec kSpecs[] = {
      .smem_bytes = kMiB,
      .scoped_vmem_bytes = 16 * kMiB,
      .hbm_bytes = 34'400'000'000,
+     .hbm_limit_bytes = 3075 * kGiB / 100,
      .hbm_granule_bytes = 512,
      .hbm_bytes_per_second = 1.23e12,
      .bf16_flops_per_second = 2.75e14},
@@ -44,6 +45,7 @@ constexpr TpuSpec kSpecs[] = {
      .smem_bytes = kMiB,
      .scoped_vmem_bytes = 16 * kMiB,
      .hbm_bytes = 17'200'000'000,
+     .hbm_limit_bytes = 1575 * kGiB / 100,
      .hbm_granule_bytes = 512,
      .hbm_bytes_per_second = 8.20e11,
      .bf16_flops_per_second = 1.97e14},
@@ -59,6 +61,7 @@ constexpr TpuSpec kSpecs[] = {
      .smem_bytes = kMiB,
      .scoped_vmem_bytes = 16 * kMiB,
      .hbm_bytes = 103'000'000'000,
+     .hbm_limit_bytes = 9573 * kGiB / 100,
      .hbm_granule_bytes = 32,
      .hbm_bytes_per_second = 2.46e12,
      .bf16_flops_per_second = 4.59e14},
@@ -74,6 +77,7 @@ constexpr TpuSpec kSpecs[] = {
      .smem_bytes = kMiB,
      .scoped_vmem_bytes = 32 * kMiB,
      .hbm_bytes = 34'400'000'000,
+     .hbm_limit_bytes = 3124 * kGiB / 100,
      .hbm_granule_bytes = 32,
      .hbm_bytes_per_second = 1.64e12,
      .bf16_flops_per_second = 9.20e14},
@@ -89,6 +93,7 @@ constexpr TpuSpec kSpecs[] = {
      .smem_bytes = kMiB,
      .scoped_vmem_bytes = 32 * kMiB,
      .hbm_bytes = 206'000'000'000,
+     .hbm_limit_bytes = 9474 * kGiB / 100,
      .hbm_granule_bytes = 32,
      .hbm_bytes_per_second = 7.40e12,
      .bf16_flops_per_second = 2.31e15},

@@ -32,6 +32,9 @@ struct TpuSpec {
 
   // Of a chip.
   int64_t hbm_bytes;
+  /// What a program may take of a device's HBM, to 0.01 GiB. Source: what libtpu 0.0.51 names as
+  /// available when it refuses a program.
+  int64_t hbm_limit_bytes;
   /// What XLA rounds a table of pointers in HBM up to. Source: buffer assignments of libtpu 0.0.51.
   int64_t hbm_granule_bytes;
   double hbm_bytes_per_second;

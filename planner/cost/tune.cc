@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "splashmask/masks/error.h"
+#include "splashmask/planner/cost/hbm_use.h"
 #include "splashmask/planner/cost/tiles.h"
 #include "splashmask/planner/cost/tune_candidates.h"
 
@@ -67,7 +68,9 @@ class Tuner {
         options_(options),
         plan_of_(plan_of),
         limit_(options.scoped_vmem_limit > 0 ? options.scoped_vmem_limit : spec.scoped_vmem_bytes),
-        layouts_(LayoutsToTry(options)) {}
+        layouts_(LayoutsToTry(options)),
+        least_vmem_(std::size(kAllTpuKernels), kNeverAsked),
+        least_hbm_(std::size(kAllTpuKernels), kNeverAsked) {}
 
   TuneResult Run() {
     CheckLengths();
@@ -154,18 +157,24 @@ class Tuner {
         kernel == TpuKernel::kDq ? std::vector{block.kv} : BlocksOfKv(block.kv);
     const auto count = static_cast<int64_t>(computes.size() * layouts_.size());
     result_.candidates += count;
-    if (kernel == TpuKernel::kFused && PartsOfDqBytes(block.kv) > HbmBytes()) {
+    if (kernel == TpuKernel::kFused &&
+        PartsOfDqBytes(block.kv) > static_cast<double>(spec_.hbm_limit_bytes)) {
       result_.beyond_hbm += count;
       return;
     }
-    const std::optional<Counted> counted = Count(kernel, block);
-    if (!counted) {
+    const std::optional<Plan> plan = plan_of_(PassOf(kernel), block, kernel == TpuKernel::kFused);
+    if (!plan) {
       result_.beyond_smem += count;
       return;
     }
+    if (!FitsHbm(kernel, block, *plan)) {
+      result_.beyond_hbm += count;
+      return;
+    }
+    const Counted counted = Count(kernel, *plan);
     for (const int64_t compute : computes) {
       for (size_t i = 0; i < layouts_.size(); ++i) {
-        TryCandidate(kernel, {block.q, block.kv, compute}, layouts_[i], *counted, &(*tried)[i]);
+        TryCandidate(kernel, {block.q, block.kv, compute}, layouts_[i], counted, &(*tried)[i]);
       }
     }
   }
@@ -214,22 +223,31 @@ class Tuner {
     return {bytes, fit};
   }
 
-  std::optional<Counted> Count(TpuKernel kernel, BlockShape block) const {
+  // What the kernel takes there does not depend on its compute blocks, and hardly on layouts.
+  bool FitsHbm(TpuKernel kernel, BlockShape block, const Plan& plan) {
+    if (is_tokamax()) return true;  // Its programs are not predicted.
+    AttentionConfig config = config_;
+    config.block_sizes = WithBlocks({}, kernel, {block.q, block.kv, block.kv});
+    const HbmUse use =
+        HbmUseOf(spec_, kernel, config, plan.pass(PassOf(kernel))->info, plan.options);
+    least_hbm_[Index(kernel)] = std::min(least_hbm_[Index(kernel)], use.total());
+    return use.fit == Fit::kFits;
+  }
+
+  Counted Count(TpuKernel kernel, const Plan& plan) const {
     const Pass pass = PassOf(kernel);
-    const std::optional<Plan> plan = plan_of_(pass, block, kernel == TpuKernel::kFused);
-    if (!plan) return std::nullopt;
     Counted counted;
     if (is_tokamax()) {
-      const TokamaxMaskInfo& info = plan->tokamax_pass(pass)->info;
-      counted.shards = CountTokamaxSteps(*plan, pass, config_.kv_heads);
+      const TokamaxMaskInfo& info = plan.tokamax_pass(pass)->info;
+      counted.shards = CountTokamaxSteps(plan, pass, config_.kv_heads);
       counted.tables.partial_blocks =
           info.partial_mask_blocks ? info.partial_mask_blocks->count() : 0;
       counted.tables.has_q_sequence = info.q_sequence.has_value();
     } else {
       const int64_t kv_heads =
-          config_.kv_heads == 1 ? 1 : config_.kv_heads * plan->options.head_shards;
-      counted.shards = CountSteps(*plan, pass, kv_heads);
-      counted.tables = TablesOf(plan->pass(pass)->info, plan->options);
+          config_.kv_heads == 1 ? 1 : config_.kv_heads * plan.options.head_shards;
+      counted.shards = CountSteps(plan, pass, kv_heads);
+      counted.tables = TablesOf(plan.pass(pass)->info, plan.options);
     }
     KeepDistinct(&counted.shards);
     return counted;
@@ -252,11 +270,6 @@ class Tuner {
     const int64_t parts = config_.kv_len / block_kv;
     return rows * static_cast<double>(row) * static_cast<double>(parts);
   }
-  double HbmBytes() const {
-    const int64_t bytes = spec_.hbm_bytes * spec_.cores_per_device / spec_.cores_per_chip;
-    return static_cast<double>(bytes);
-  }
-
   void AddCall(const std::vector<TpuKernel>& kernels, size_t layout) {
     TunedCall call{layouts_[layout], {}};
     for (const TpuKernel kernel : kernels) {
@@ -276,6 +289,12 @@ class Tuner {
         continue;
       const int64_t least = least_vmem_[Index(kernel)];
       const std::string_view name = TpuKernelName(kernel);
+      if (const int64_t hbm = least_hbm_[Index(kernel)];
+          least == kNeverAsked && hbm != kNeverAsked) {
+        Unusable(
+            fmt::format("{} to fit {} bytes of HBM, got {} at least: shard heads, q or the batch",
+                        name, spec_.hbm_limit_bytes, hbm));
+      }
       if (least == kNeverAsked) {
         Unusable(
             fmt::format("tables of {} that SMEM holds, got none with blocks of up to {}: "
@@ -299,8 +318,8 @@ class Tuner {
   const int64_t limit_;
   const std::vector<BlockSizes> layouts_;
   std::array<std::vector<std::optional<KernelChoice>>, std::size(kAllTpuKernels)> choices_;
-  std::array<int64_t, std::size(kAllTpuKernels)> least_vmem_{kNeverAsked, kNeverAsked, kNeverAsked,
-                                                             kNeverAsked, kNeverAsked};
+  // Of each kernel the least bytes that any blocks take, as far as that was asked.
+  std::vector<int64_t> least_vmem_, least_hbm_;
   TuneResult result_;
 };
 

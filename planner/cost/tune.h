@@ -85,16 +85,16 @@ struct TuneResult {
   // Kernels with blocks and layouts that were tried, and why some were not taken.
   int64_t candidates = 0;
   int64_t beyond_vmem = 0, undecided_vmem = 0, beyond_smem = 0;
-  int64_t beyond_hbm = 0;  ///< Parts of dq that the fused kernel writes.
+  int64_t beyond_hbm = 0;  ///< Mostly parts of dq that the fused kernel writes.
 };
 
 /// Tries every legal block size up to kLargestBlock that is a multiple of 128 (or all of q), of
 /// every kernel, with every layout. `config` is of one device, and its block_sizes do not count.
 /// tokamax has no dq kernel.
 ///
-/// Source of the rules: CheckAttentionConfig, FootprintOf and PredictTime. tokamax's kernels took
-/// up to 24 % more VMEM than the band of JAX's says (145 kernels, libtpu 0.0.51), and are given
-/// that.
+/// Source of the rules: CheckAttentionConfig, FootprintOf, HbmUseOf and PredictTime. tokamax's
+/// kernels took up to 24 % more VMEM than the band of JAX's says (145 kernels, libtpu 0.0.51), and
+/// are given that.
 ///
 /// Throws kInvalidArgument where an axis has no legal blocks, or where none of a kernel fits.
 TuneResult Tune(const TpuSpec& spec, const AttentionConfig& config, const TuneOptions& options,

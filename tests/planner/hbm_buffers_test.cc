@@ -71,7 +71,12 @@ LiteralTables CausalTables() {
 
 ProgramBuffers PredictFor(const AttentionConfig& config, const LiteralTables& literals,
                           const ProgramOptions& options = {}, const char* chip = "v6e") {
-  return PredictBuffers(config, literals, FindTpuSpec(chip), options);
+  return PredictBuffers(config, TpuKernel::kFwd, literals, FindTpuSpec(chip), options);
+}
+
+ProgramBuffers PredictResiduals(const AttentionConfig& config, const LiteralTables& literals,
+                                const ProgramOptions& options = {}, const char* chip = "v6e") {
+  return PredictBuffers(config, TpuKernel::kFwdResiduals, literals, FindTpuSpec(chip), options);
 }
 
 std::map<std::string, int> ShapesOf(const ProgramBuffers& program, BufferKind kind) {
@@ -102,7 +107,7 @@ TEST(HbmBuffersTest, ForwardCall) {
 }
 
 TEST(HbmBuffersTest, ResidualsAddLogsumexpAndItsSum) {
-  const ProgramBuffers program = PredictFor(TwoHeads(), CausalTables(), {.residuals = true});
+  const ProgramBuffers program = PredictResiduals(TwoHeads(), CausalTables());
   EXPECT_EQ(program.HbmBytes(), 2'049'088);
   EXPECT_EQ(program.temporary_bytes, 983'072);
   EXPECT_EQ(ShapesOf(program, BufferKind::kThreadLocal), (ShapeCounts{{"f32[]", 3}}));
@@ -110,8 +115,7 @@ TEST(HbmBuffersTest, ResidualsAddLogsumexpAndItsSum) {
             (ShapeCounts{{"bf16[2,512,128]{2,1,0:T(8,128)(2,1)}", 1},
                          {"f32[2,512]{1,0:T(2,128)}", 1},
                          {"pointers", 1}}));
-  EXPECT_EQ(PredictFor(TwoHeads(), CausalTables(), {.residuals = true}, "v5e").HbmBytes(),
-            2'050'048);
+  EXPECT_EQ(PredictResiduals(TwoHeads(), CausalTables(), {}, "v5e").HbmBytes(), 2'050'048);
 }
 
 TEST(HbmBuffersTest, LogsumexpOfOneHeadIsCopied) {
@@ -120,7 +124,7 @@ TEST(HbmBuffersTest, LogsumexpOfOneHeadIsCopied) {
   config.q_len = 1536;
   LiteralTables literals = CausalTables();
   literals.tables.data_next->shape = literals.tables.block_mask->shape = {1, 12, 4};
-  const ProgramBuffers program = PredictFor(config, literals, {.residuals = true});
+  const ProgramBuffers program = PredictResiduals(config, literals);
   EXPECT_EQ(program.temporary_bytes, 1'769'504);
   EXPECT_EQ(ShapesOf(program, BufferKind::kOutput).count("f32[1,1536]{1,0:T(1,128)}"), 1u);
   EXPECT_EQ(ShapesOf(program, BufferKind::kTemporary).count("f32[1536]{0:T(1024)}"), 1u);
@@ -141,7 +145,7 @@ TEST(HbmBuffersTest, LogsumexpThatIsMovedIsNoSum) {
       .block_q = 256, .block_kv = 512, .block_kv_compute = 128, .q_layout = QkvLayout::kSeqMinor};
   LiteralTables literals = CausalTables();
   literals.tables.data_next->shape = literals.tables.block_mask->shape = {1, 5, 3};
-  const ProgramBuffers program = PredictFor(config, literals, {.residuals = true}, "v5e");
+  const ProgramBuffers program = PredictResiduals(config, literals, {}, "v5e");
   EXPECT_EQ(program.HbmBytes(), 28'474'368);
   EXPECT_EQ(program.temporary_bytes, 19'562'496);
   EXPECT_EQ(ShapesOf(program, BufferKind::kOutput).count("f32[2,6,1280,1]{2,0,1,3:T(2,128)}"), 1u);
@@ -149,7 +153,7 @@ TEST(HbmBuffersTest, LogsumexpThatIsMovedIsNoSum) {
 
   config = {.batch = 3, .heads = 16, .kv_heads = 8, .q_len = 8, .kv_len = 768};
   config.block_sizes = {.block_q = 8, .block_kv = 256, .block_kv_compute = 128};
-  const ProgramBuffers narrow = PredictFor(config, literals, {.residuals = true});
+  const ProgramBuffers narrow = PredictResiduals(config, literals);
   EXPECT_EQ(ShapesOf(narrow, BufferKind::kOutput).count("f32[3,16,8,1]{1,2,3,0:T(8,128)}"), 1u);
 }
 
@@ -177,8 +181,7 @@ TEST(HbmBuffersTest, ASingleSinkIsCopied) {
   options.faster_memory = FasterMemoryOf(FindTpuSpec("v6e"), 32 << 20);
   EXPECT_EQ(PredictFor(config, full, options).temporary_bytes, 212'992);
   options.faster_memory = FasterMemoryOf(FindTpuSpec("v5e"), 16 << 20);
-  options.residuals = true;
-  EXPECT_EQ(PredictFor(config, CausalTables(), options, "v5e").temporary_bytes, 197'120);
+  EXPECT_EQ(PredictResiduals(config, CausalTables(), options, "v5e").temporary_bytes, 197'120);
 }
 
 TEST(HbmBuffersTest, PartialBlocksAreInt32) {
@@ -248,6 +251,19 @@ TEST(HbmBuffersTest, TablesAsArguments) {
   EXPECT_EQ(program.temporary_bytes, 753'664);
   EXPECT_EQ(ShapesOf(program, BufferKind::kArgument).count("pred[4,128,128]{2,1,0:T(32,128)(4,1)}"),
             1u);
+}
+
+TEST(HbmBuffersTest, CopiesOfTablesWithFewColumnsHaveSmallTiles) {
+  AttentionConfig config = TwoHeads();
+  config.q_len = 4096;
+  config.kv_len = 1152;
+  LiteralTables literals = CausalTables();
+  literals.tables.data_next->shape = literals.tables.block_mask->shape = {1, 32, 9};
+  const ProgramBuffers copied = PredictFor(config, literals, {.tables_are_arguments = true});
+  EXPECT_EQ(ShapesOf(copied, BufferKind::kArgument).count("s8[1,32,9]{1,2,0:T(8,128)(4,1)}"), 1u);
+  EXPECT_EQ(ShapesOf(copied, BufferKind::kTemporary).count("s8[1,32,9]{2,1,0:T(8,128)(4,1)}"), 1u);
+  EXPECT_EQ(ShapesOf(PredictFor(config, literals), BufferKind::kConstant),
+            (ShapeCounts{{"s8[1,32,9]{2,1,0:T(32,128)(4,1)}", 2}}));
 }
 
 // As libtpu compiles tests/io/data/splash_fwd_buffers.txt, where XLA starts two copies ahead.

@@ -148,6 +148,51 @@ def test_a_plan_file_answers_as_its_text_does(run):
     assert answer_of(run, plan, *chip) == answer_of(run, "causal() & stride(3)", *sizes, *chip)
 
 
+def test_hbm_of_the_programs(run):
+    """q, k, v, out, do and gradients have [8, 4096, 128] of bfloat16 and no padding, logsumexp takes 128 KiB."""
+    array, logsumexp = 8 << 20, 8 * 4096 * 4
+    kernels = answer_of(run, "causal()", *CALL)["kernels"]
+    hbm = {kernel["kernel"]: kernel["hbm"] for kernel in kernels}
+    arguments = [3 * array, 3 * array, 5 * array + logsumexp, 5 * array + logsumexp]
+    assert [use["arguments"] for use in hbm.values()] == arguments
+    # Those with more than one output have a table of pointers to them, in 32 bytes.
+    assert [use["outputs"] for use in hbm.values()] == [
+        array, array + logsumexp + 32, array, 2 * array + 32]
+    assert {use["tables"] for use in hbm.values()} == {2 * 1024}  # s8[1, 8, 8], twice.
+    for use in hbm.values():
+        assert use["fits"] is True and use["limit"] == int(31.24 * (1 << 30))
+        parts = ("arguments", "tables", "temporaries", "outputs")
+        assert use["bytes"] == sum(use[part] for part in parts)
+    # The fused kernel writes a dq for each of the 8 kv blocks, beside what dkv has.
+    fused = answer_of(run, "causal()", *CALL, "--fused-bwd")["kernels"][2]["hbm"]
+    assert 8 * array < fused["temporaries"] - hbm["dkv"]["temporaries"] < 8 * array + (32 << 10)
+
+
+def test_hbm_breaks_last(run):
+    long = ["causal()", "--q-len", "131072", "--heads", "32", "--chip", "v5e", "--block-q", "1024",
+            "--block-kv", "1024", "--block-kv-compute", "512", "--block-kv-dkv-compute", "512"]
+    answer = answer_of(run, *long, "--fused-bwd", code=1)
+    hbm = answer["kernels"][2]["hbm"]
+    assert [kernel["hbm"]["fits"] for kernel in answer["kernels"]] == [True, True, False]
+    assert answer["misfit"] == {"kernel": "fused", "memory": "HBM", "nearest": None,
+                                "bytes_over": hbm["bytes"] - hbm["limit"], "least_limit_kib": None}
+    done = run("plan", *long, "--fused-bwd")
+    assert done.stdout.splitlines()[-1].startswith("HBM of fused is the first that does not fit, by ")
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+    # Two kernels need no dq of each kv block.
+    assert answer_of(run, *long)["fits"] is True
+
+
+def test_shards_take_less_hbm(run):
+    """Theirs are arguments of the program, cut along heads and q."""
+    whole = answer_of(run, "causal()", *CALL)["kernels"][0]["hbm"]
+    cut = answer_of(run, "causal()", *CALL, "--head-shards", "2", "--q-seq-shards", "4")["kernels"][0]["hbm"]
+    assert whole["arguments"] == 3 * 8 << 20
+    assert cut["arguments"] == (8 << 20) // 8 + 2 * (8 << 20) // 2  # kv is cut along heads alone.
+    assert cut["outputs"] == whole["outputs"] // 8
+    assert cut["tables"] == 2 * 512 + 1024 * 4  # s8[1, 2, 8], twice, and q_sequence.
+
+
 def test_shards_are_cut_first(run):
     whole = answer_of(run, "causal()", *CALL, "--kv-heads", "4")
     cut = answer_of(run, "causal()", *CALL, "--kv-heads", "4", "--head-shards", "2",

@@ -168,11 +168,22 @@ def test_every_form(run):
     assert max(map(len, table.splitlines())) <= 80
 
 
+LONG = ["causal()", "--q-len", "1048576", "--tune", "--scoped-vmem-limit-kib", "65536"]
+
+
 def test_the_table_is_narrow_for_long_calls(run):
-    table = run("plan", "causal()", "--q-len", "1048576", "--heads", "128", "--chip", "v5e", "--batch",
-                "64", "--scoped-vmem-limit-kib", "131072", "--tune").stdout
-    lines = [line for line in table.splitlines() if not line.startswith("mask")]
-    assert len(lines) > 20 and max(map(len, lines)) <= 80, table
+    done = run("plan", *LONG, "--heads", "32", "--kv-heads", "8", "--chip", "tpu7x")
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("mask")]
+    assert len(lines) > 20 and max(map(len, lines)) <= 80, done.stderr
+
+
+def test_a_call_that_hbm_does_not_hold(run):
+    """q alone takes 2^20 positions of 32 heads and 128 elements of 2 bytes, four times: 32 GiB."""
+    done = run("plan", *LONG, "--heads", "32", "--batch", "4", "--chip", "v6e")
+    assert done.returncode == 2
+    refusal = re.search(r"expected fwd_residuals to fit (\d+) bytes of HBM, got (\d+) at least: shard",
+                        done.stderr)
+    assert int(refusal[1]) < 32 << 30 < int(refusal[2])
 
 
 def test_yours_are_told_beside(run):
