@@ -81,7 +81,7 @@ int Run(int runs) {
     config.q_len = config.kv_len = c.length;
     const auto tune = [&] {
       return Tune(spec, config, options,
-                  PlansOfBlocks(mask, FinestTunedBlocks(config), {}, spec.smem_bytes));
+                  PlansOfBlocks(mask, FinestTunedBlocks(config), {.most_bytes = spec.smem_bytes}));
     };
     const auto compile_each = [&] {
       return Tune(spec, config, options, CompiledPlans(mask, spec.smem_bytes));

@@ -42,7 +42,11 @@ json::object CallJson(const MultiHeadMask& mask, const AttentionConfig& config,
           {"kv_len", config.kv_len},
           {"head_dim", config.head_dim},
           {"head_dim_v", config.head_dim_v},
-          {"dtype", OperandDTypeName(config.dtype)}};
+          {"dtype", OperandDTypeName(config.dtype)},
+          {"batch", config.batch},
+          {"segments", config.segments},
+          {"soft_cap", config.soft_cap},
+          {"sinks", config.sinks}};
 }
 
 }  // namespace splashmask::cli

@@ -34,16 +34,16 @@ constexpr const char* kHelp =
 
 constexpr const char* kMore =
     R"(For each kernel that JAX's splash attention runs: how long it takes, the scoped
-VMEM that it needs, with the band that the compiler's answer lies in, and the SMEM
-of its tables. Where something does not fit, by how many bytes, and the nearest
-block sizes that do. Exit code 1 when it does not fit, 0 when it does or when it is
-too close to call.
+VMEM that it needs, with the band that the compiler's answer lies in, the SMEM of
+its tables, and the HBM of a program that calls it. Where something does not fit,
+by how many bytes, and the nearest block sizes that do. Exit code 1 when it does not
+fit, 0 when it does or when it is too close to call.
 
 With --tune: the fastest legal block sizes, layouts and backward kernel, those that
-surely fit. The blocks of a thousand shapes are counted exactly, from the finest
-ones. Layouts that are named are kept, so is --fused-bwd; --passes fwd asks for the
-forward pass alone. Block sizes that are named, or a plan file's, are told beside.
--o writes the plan that has the sizes found.
+surely fit VMEM, SMEM and HBM, of some thousands, each counted exactly. Layouts that
+are named are kept, so is --fused-bwd; --passes fwd asks for the forward pass alone.
+Block sizes that are named, or a plan file's, are timed beside. -o writes the plan
+that has the sizes found.
 
 With --balance: which q positions each of --shards gets, as many to each.
 contiguous leaves them where they are, zigzag gives shard i pieces i and 2n-1-i of

@@ -59,8 +59,8 @@ FootprintAnswer Answer(const PlanQuestion& question) {
     answer.kernels.push_back(FootprintOf(*question.spec, kernel, question.config,
                                          TablesOf(pass.info, question.plan.options),
                                          question.scoped_vmem_limit));
-    answer.hbm.push_back(
-        HbmUseOf(*question.spec, kernel, question.config, pass.info, question.plan.options));
+    answer.hbm.push_back(HbmUseOf(*question.spec, kernel, question.config,
+                                  ProgramTablesOf(pass.info, question.plan.options)));
   }
   answer.misfit = FindMisfit(question, answer.kernels);
   if (!answer.misfit) answer.misfit = FindHbmMisfit(answer);

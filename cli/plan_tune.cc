@@ -16,6 +16,7 @@
 #include "splashmask/planner/compile/coarse_plans.h"
 #include "splashmask/planner/compile/compile.h"
 #include "splashmask/planner/cost/footprint.h"
+#include "splashmask/planner/cost/hbm_use.h"
 #include "splashmask/planner/cost/tune.h"
 
 namespace splashmask::cli {
@@ -32,13 +33,17 @@ void CheckShards(const PlanCall& call) {
 }
 
 bool HasBackward(const PlanCall& call, const PlanArguments& arguments) {
-  if (call.plan) return call.plan->dkv.has_value();
+  if (call.plan) return call.plan->dq || call.plan->dkv;
   const std::vector<std::string>& passes = arguments.compile.passes;
   const bool has_fwd = passes.empty() || std::ranges::find(passes, "fwd") != passes.end();
   if (!has_fwd || passes.size() == 2) {
     ThrowUnusable("expected --passes fwd, or all of them, beside --tune");
   }
-  return passes.size() != 1;
+  const bool is_forward = passes.size() == 1;
+  if (is_forward && arguments.compile.fused_bwd) {
+    ThrowUnusable("expected no --fused-bwd beside --passes fwd");
+  }
+  return !is_forward;
 }
 
 TuneOptions OptionsOf(const PlanCall& call, const PlanArguments& arguments) {
@@ -52,19 +57,23 @@ TuneOptions OptionsOf(const PlanCall& call, const PlanArguments& arguments) {
   return options;
 }
 
-// Of the kernels that were tuned, with the sizes that the user has.
-TimeBefore Before(const PlanQuestion& question, const TunedCall& best) {
+// Of the same kernels, or the other backward ones, with the sizes that the user has; nullopt where
+// the plan has no tables for all of them.
+std::optional<TimeBefore> Before(const PlanQuestion& question, bool has_backward) {
+  const bool has_dq = question.plan.dq || question.plan.options.use_fused_bwd_kernel;
+  if (!question.plan.fwd || (has_backward && !(has_dq && question.plan.dkv))) return std::nullopt;
   TimeBefore before;
   for (const SlowestShard& kernel : TimesOf(question)) {
-    const bool is_tuned =
-        best.sizes.has_dkv() ? kernel.kernel != TpuKernel::kFwd : kernel.kernel == TpuKernel::kFwd;
-    if (!is_tuned) continue;
+    if (kernel.kernel == (has_backward ? TpuKernel::kFwd : TpuKernel::kFwdResiduals)) continue;
     before.seconds += kernel.time.total();
-    const CompiledPass& pass = *question.plan.pass(PassOf(kernel.kernel));
-    const PassTables tables = TablesOf(pass.info, question.plan.options);
-    before.fit = std::max(before.fit, FootprintOf(*question.spec, kernel.kernel, question.config,
-                                                  tables, question.scoped_vmem_limit)
-                                          .fit());
+    const MaskInfo& info = question.plan.pass(PassOf(kernel.kernel))->info;
+    const PlanOptions& options = question.plan.options;
+    const KernelFootprint footprint =
+        FootprintOf(*question.spec, kernel.kernel, question.config, TablesOf(info, options),
+                    question.scoped_vmem_limit);
+    const HbmUse hbm =
+        HbmUseOf(*question.spec, kernel.kernel, question.config, ProgramTablesOf(info, options));
+    before.fit = std::max({before.fit, footprint.fit(), hbm.fit});
   }
   return before;
 }
@@ -88,28 +97,26 @@ ExitCode PlanTune(const PlanArguments& arguments, TuneOutput format,
   ProgressBar bar(stop);
   const PlanCall call = AskedCall(arguments, bar.Step("read"));
   CheckShards(call);
-  const PlanOptions& options = call.options;
-  const int64_t smem = call.spec->smem_bytes * options.head_shards * options.q_seq_shards;
+  const UsableOptions usable{.plan = call.options,
+                             .most_bytes = SmemOfShards(*call.spec, call.options),
+                             .progress = bar.Step("tune")};
   const TuneResult result = Tune(*call.spec, call.config, OptionsOf(call, arguments),
-                                 PlansOfBlocks(call.mask, FinestTunedBlocks(call.config), options,
-                                               smem, /*threads=*/0, bar.Step("tune")));
-  std::optional<TimeBefore> before;
+                                 PlansOfBlocks(call.mask, FinestTunedBlocks(call.config), usable));
+  TuneAnswer answer{result, std::nullopt, call.scoped_vmem_limit, output};
   if (call.plan || NamesBlocks(arguments)) {
-    before = Before(QuestionOf(call, arguments, bar.Step("compile")), result.best);
+    answer.before =
+        Before(QuestionOf(call, arguments, bar.Step("compile")), result.best.sizes.has_dkv());
   }
   if (output) WriteTunedPlan(call, result.best.sizes, *output, bar);
   bar.Wipe();
   switch (format) {
     case TuneOutput::kText:
-      WriteStdout(CallText(call.mask, call.config, *call.spec) +
-                  TuneText(result, before, call.scoped_vmem_limit));
+      WriteStdout(CallText(call.mask, call.config, *call.spec) + TuneText(answer));
       break;
     case TuneOutput::kJson: {
-      boost::json::object answer = CallJson(call.mask, call.config, *call.spec);
-      for (const auto& [key, value] : TuneJson(result, before, call.scoped_vmem_limit)) {
-        answer[key] = value;
-      }
-      WriteStdout(ToLine(answer));
+      boost::json::object json = CallJson(call.mask, call.config, *call.spec);
+      for (const auto& [key, value] : TuneJson(answer)) json[key] = value;
+      WriteStdout(ToLine(json));
       break;
     }
     case TuneOutput::kKwargs:

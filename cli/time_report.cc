@@ -29,6 +29,13 @@ std::string Milliseconds(double seconds) {
   return fmt::format("{:.{}f}", ms, ms < 1e4 ? 3 : ms < 1e6 ? 1 : 0);
 }
 
+std::string_view BoundBy(const KernelTime& time) {
+  const double most = std::max({time.mxu, time.vector, time.hbm});
+  if (time.transposes > time.kernel) return "around";
+  if (most == time.hbm) return "HBM";
+  return most == time.mxu ? "products" : "vector";
+}
+
 std::string ExtrapolatedText(const std::vector<SlowestShard>& kernels) {
   std::string text;
   std::vector<std::string> reasons;

@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "splashmask/planner/cost/time_model.h"
@@ -19,6 +20,9 @@ struct SlowestShard {
 
 /// With three decimals, at most 8 characters until a call takes hours.
 std::string Milliseconds(double seconds);
+
+/// What most of a kernel's time goes to: "products", "vector", "HBM", or "around".
+std::string_view BoundBy(const KernelTime& time);
 
 /// Why times are extrapolated, a line for each reason; empty where none is.
 std::string ExtrapolatedText(const std::vector<SlowestShard>& kernels);

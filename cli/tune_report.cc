@@ -55,22 +55,13 @@ std::array<std::pair<std::string_view, QkvLayout>, 3> NamedLayouts(const BlockSi
       {{"q_layout", sizes.q_layout}, {"k_layout", sizes.k_layout}, {"v_layout", sizes.v_layout}}};
 }
 
-// What the kernel waits for.
-std::string_view BoundBy(const KernelTime& time) {
-  const double most = std::max({time.mxu, time.vector, time.hbm});
-  if (time.transposes > time.kernel) return "around";
-  if (most == time.hbm) return "HBM";
-  return most == time.mxu ? "products" : "vector";
-}
-
 std::string Line(const TunedKernel& kernel, std::string_view name, double slower) {
   const KernelTime& time = kernel.time;
-  const double gpairs = kernel.computed_pairs() / 1e9;
-  return fmt::format("{:<13} {:<15}{:>9}{:>7}{:>9} {:>8} {:>8} {:>6}\n", name,
-                     BlocksText(kernel.blocks), Milliseconds(time.total()),
-                     slower > 0 ? fmt::format("+{:.1f}%", slower * 100) : "",
-                     Milliseconds(time.mxu), Milliseconds(time.vector), Milliseconds(time.hbm),
-                     gpairs < 100 ? fmt::format("{:.3g}", gpairs) : fmt::format("{:.0f}", gpairs));
+  const double gib = static_cast<double>(kernel.hbm_bytes) / (1 << 30);
+  return fmt::format(
+      "{:<13} {:<15}{:>9}{:>7}{:>9} {:>8} {:>8} {:>6.2f}\n", name, BlocksText(kernel.blocks),
+      Milliseconds(time.total()), slower > 0 ? fmt::format("+{:.1f}%", slower * 100) : "",
+      Milliseconds(time.mxu), Milliseconds(time.vector), Milliseconds(time.hbm), gib);
 }
 
 double Slower(const TunedKernel& other, const TunedKernel& best) {
@@ -87,7 +78,7 @@ std::string WhyText(const TunedKernel& best, const TunedKernel& next) {
   const KernelTime &a = best.time, &b = next.time;
   std::array<Part, 5> parts{{{"products", b.mxu - a.mxu},
                              {"vector", b.vector - a.vector},
-                             {"HBM", b.hbm - a.hbm},
+                             {"copies", b.hbm - a.hbm},
                              {"other", b.overhead - a.overhead},
                              {"around", b.transposes - a.transposes}}};
   std::ranges::sort(parts, {}, &Part::more);
@@ -110,22 +101,18 @@ std::string ChoiceText(const KernelChoice& choice) {
   return text;
 }
 
-// How another call differs from the best one.
-std::string DifferenceText(const BlockSizes& other, const BlockSizes& best) {
+// "dq and dkv kernels, seq_minor k v", of another call than the best one.
+std::string OtherText(const TunedCall& other, const BlockSizes& best) {
   std::string text;
-  const auto add = [&](std::string_view what) {
-    text += text.empty() ? "" : ", ";
-    text += what;
-  };
-  if (other.use_fused_bwd_kernel != best.use_fused_bwd_kernel) {
-    add(other.use_fused_bwd_kernel ? "fused backward kernel" : "dq and dkv kernels");
+  if (other.sizes.use_fused_bwd_kernel != best.use_fused_bwd_kernel) {
+    text = other.sizes.use_fused_bwd_kernel ? "fused backward kernel, " : "dq and dkv kernels, ";
   }
-  const auto others = NamedLayouts(other), bests = NamedLayouts(best);
-  for (size_t i = 0; i < others.size(); ++i) {
-    if (others[i].second == bests[i].second) continue;
-    add(fmt::format("{} {}", others[i].first, LayoutName(others[i].second)));
+  std::string seq_minor;
+  for (const auto& [name, layout] : NamedLayouts(other.sizes)) {
+    if (layout == QkvLayout::kSeqMinor) seq_minor += fmt::format(" {}", name[0]);
   }
-  return text;
+  text += seq_minor.empty() ? "all head_dim_minor" : "seq_minor" + seq_minor;
+  return other.fit() == Fit::kFits ? text : text + ", which may not fit";
 }
 
 // The next ones, and in any case the best with the other backward kernel.
@@ -145,9 +132,8 @@ std::vector<const TunedCall*> OthersTold(const TuneResult& result) {
 std::string OthersText(const TuneResult& result) {
   std::string text;
   for (const TunedCall* other : OthersTold(result)) {
-    text += fmt::format("  {:+.1f} %  {}{}\n", (other->seconds() / result.best.seconds() - 1) * 100,
-                        DifferenceText(other->sizes, result.best.sizes),
-                        other->fit() == Fit::kFits ? "" : ", which may not fit");
+    text += fmt::format("  {:+.1f} %  {}\n", (other->seconds() / result.best.seconds() - 1) * 100,
+                        OtherText(*other, result.best.sizes));
   }
   return text.empty() ? "" : "\nwith other layouts or kernels, each at its best\n" + text;
 }
@@ -167,8 +153,8 @@ std::string SurenessText(const TuneResult& result) {
                           name);
     }
     if (choice.undecided) {
-      text += fmt::format("  {}: {} would be {:.1f} % faster, if it fits: too close to call\n",
-                          name, BlocksText(choice.undecided->blocks),
+      text += fmt::format("  {}: {} is {:.1f} % faster, but may not fit\n", name,
+                          BlocksText(choice.undecided->blocks),
                           -Slower(*choice.undecided, choice.best) * 100);
     }
   }
@@ -185,10 +171,24 @@ std::string LeftOutText(const TuneResult& result) {
     if (count > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", Grouped(count), what);
   };
   add(result.beyond_vmem, "exceed VMEM");
-  add(result.undecided_vmem, "may");
-  add(result.beyond_smem, "exceed SMEM");
+  add(result.beyond_smem, "SMEM");
   add(result.beyond_hbm, "HBM");
-  return text.empty() ? "" : " (" + text + ")";
+  add(result.undecided, "too close to call");
+  return text.empty() ? "" : ": " + text;
+}
+
+// What a plan file does not say of the sizes.
+std::string FileText(const TuneAnswer& answer) {
+  if (!answer.file) return "";
+  const BlockSizes& sizes = answer.result.best.sizes;
+  std::string flags = fmt::format(" --block-kv-compute {}", sizes.block_kv_compute);
+  if (sizes.has_dkv())
+    flags += fmt::format(" --block-kv-dkv-compute {}", sizes.block_kv_dkv_compute);
+  for (const auto& [name, layout] : NamedLayouts(sizes)) {
+    if (layout == QkvLayout::kSeqMinor) flags += fmt::format(" --{}-layout seq_minor", name[0]);
+  }
+  return fmt::format("\nwrote {}; compute blocks and layouts are not in it:\n {}\n", *answer.file,
+                     flags);
 }
 
 json::object BlocksJson(const KernelBlocks& blocks) {
@@ -210,6 +210,7 @@ json::object KernelJson(const TunedKernel& kernel) {
           {"vmem", json::object{{"bytes", kernel.vmem.expected},
                                 {"least", kernel.vmem.least},
                                 {"most", kernel.vmem.most}}},
+          {"hbm_bytes", kernel.hbm_bytes},
           {"fits", FitJson(kernel.fit)}};
 }
 
@@ -234,13 +235,14 @@ json::object ChoiceJson(const KernelChoice& choice) {
 
 }  // namespace
 
-std::string TuneText(const TuneResult& result, const std::optional<TimeBefore>& before,
-                     int64_t scoped_vmem_limit) {
+std::string TuneText(const TuneAnswer& answer) {
+  const TuneResult& result = answer.result;
+  const std::optional<TimeBefore>& before = answer.before;
   const TunedCall& best = result.best;
   std::string text =
-      fmt::format("the fastest of {}{}\n", Grouped(result.candidates), LeftOutText(result));
+      fmt::format("the fastest of {} kernels{}\n", Grouped(result.candidates), LeftOutText(result));
   text += fmt::format("{} a call, ± {:.0f} %, within {} of scoped VMEM\n", Duration(best.seconds()),
-                      best.relative_uncertainty() * 100, Bytes(scoped_vmem_limit));
+                      best.relative_uncertainty() * 100, Bytes(answer.scoped_vmem_limit));
   if (before) {
     text += fmt::format("yours: {}, {:.2f} times as long{}\n", Duration(before->seconds),
                         before->seconds / best.seconds(),
@@ -249,13 +251,14 @@ std::string TuneText(const TuneResult& result, const std::optional<TimeBefore>& 
   for (const auto& [name, layout] : NamedLayouts(best.sizes)) {
     text += fmt::format("{}{} {}", name == "q_layout" ? "" : ", ", name, LayoutName(layout));
   }
-  text += "\n\nms            blocks             all slower products   vector      HBM Gpairs\n";
+  text += "\n\nms            blocks             all slower products   vector   copies    GiB\n";
   for (const KernelChoice& choice : best.kernels) text += ChoiceText(choice);
-  return text + OthersText(result) + SurenessText(result) + "\n" + KwargsText(best.sizes);
+  return text + OthersText(result) + SurenessText(result) + "\n" + KwargsText(best.sizes) +
+         FileText(answer);
 }
 
-json::object TuneJson(const TuneResult& result, const std::optional<TimeBefore>& before,
-                      int64_t scoped_vmem_limit) {
+json::object TuneJson(const TuneAnswer& answer) {
+  const TuneResult& result = answer.result;
   json::array kernels, others;
   for (const KernelChoice& choice : result.best.kernels) kernels.push_back(ChoiceJson(choice));
   for (const TunedCall& other : result.others) {
@@ -264,21 +267,22 @@ json::object TuneJson(const TuneResult& result, const std::optional<TimeBefore>&
                                   {"fits", FitJson(other.fit())}});
   }
   json::value yours = nullptr;
-  if (before) {
-    yours = json::object{{"seconds", before->seconds}, {"fits", FitJson(before->fit)}};
+  if (answer.before) {
+    yours =
+        json::object{{"seconds", answer.before->seconds}, {"fits", FitJson(answer.before->fit)}};
   }
   return {{"fits", FitJson(result.best.fit())},
           {"block_sizes", SizesJson(result.best.sizes)},
           {"seconds", result.best.seconds()},
           {"relative_uncertainty", result.best.relative_uncertainty()},
           {"comparison_error", kComparisonError},
-          {"scoped_vmem_limit", scoped_vmem_limit},
+          {"scoped_vmem_limit", answer.scoped_vmem_limit},
           {"yours", std::move(yours)},
           {"kernels", std::move(kernels)},
           {"others", std::move(others)},
           {"candidates", json::object{{"tried", result.candidates},
                                       {"beyond_vmem", result.beyond_vmem},
-                                      {"undecided_vmem", result.undecided_vmem},
+                                      {"undecided", result.undecided},
                                       {"beyond_smem", result.beyond_smem},
                                       {"beyond_hbm", result.beyond_hbm}}}};
 }

@@ -17,13 +17,18 @@ struct TimeBefore {
   Fit fit = Fit::kFits;
 };
 
-/// Several lines, at most 80 characters each.
-std::string TuneText(const TuneResult& result, const std::optional<TimeBefore>& before,
-                     int64_t scoped_vmem_limit);
+struct TuneAnswer {
+  TuneResult result;
+  std::optional<TimeBefore> before;
+  int64_t scoped_vmem_limit = 0;
+  std::optional<std::string> file;  ///< The plan that was written.
+};
+
+/// Several lines, at most 80 characters each but for a file's name.
+std::string TuneText(const TuneAnswer& answer);
 
 /// docs/cli.md lists the keys.
-boost::json::object TuneJson(const TuneResult& result, const std::optional<TimeBefore>& before,
-                             int64_t scoped_vmem_limit);
+boost::json::object TuneJson(const TuneAnswer& answer);
 
 /// A call of JAX's BlockSizes, as Python.
 std::string KwargsText(const BlockSizes& sizes);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // tune: the fastest block sizes.
 
+#include <fmt/format.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
@@ -13,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "splashmask/masks/error.h"
 #include "splashmask/planner/compile/coarse_plans.h"
 #include "splashmask/planner/compile/tokamax.h"
 #include "splashmask/planner/cost/tune.h"
@@ -49,6 +51,7 @@ nb::dict ToDict(const TunedKernel& kernel) {
   result["extrapolated"] = nb::tuple(caveats);
   result["computed_pairs"] = kernel.computed_pairs();
   result["vmem_bytes"] = nb::make_tuple(kernel.vmem.least, kernel.vmem.expected, kernel.vmem.most);
+  result["hbm_bytes"] = kernel.hbm_bytes;
   result["fits"] = FitObject(kernel.fit);
   return result;
 }
@@ -95,6 +98,19 @@ nb::dict ToDict(const TunedCall& call) {
   return result;
 }
 
+// In bytes.
+int64_t ScopedVmemLimit(const TpuSpec& spec, const std::optional<int64_t>& kib) {
+  if (!kib) return spec.scoped_vmem_bytes;
+  const int64_t most = spec.vmem_bytes >> 10;
+  if (*kib < 1 || *kib > most) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("[tune] expected scoped_vmem_limit_kib of 1 to {}, all that a {} has, "
+                            "got {}",
+                            most, spec.name, *kib));
+  }
+  return *kib << 10;
+}
+
 std::optional<QkvLayout> ToLayout(const std::optional<bool>& seq_minor) {
   if (!seq_minor) return std::nullopt;
   return *seq_minor ? QkvLayout::kSeqMinor : QkvLayout::kHeadDimMinor;
@@ -121,8 +137,8 @@ nb::dict TuneMask(const std::vector<const MaskObject*>& heads, const std::string
                   const std::array<int64_t, 4>& call_sizes, const std::string& dtype,
                   const std::array<bool, 3>& operands, bool backward,
                   std::optional<bool> use_fused_bwd_kernel, const Layouts& layouts,
-                  int64_t scoped_vmem_limit, bool tokamax, bool lp_scheduler, bool length_major,
-                  int64_t runners_up, int threads) {
+                  const std::optional<int64_t>& scoped_vmem_limit_kib, bool tokamax,
+                  bool lp_scheduler, int64_t runners_up, int threads) {
   const MultiHeadMask mask = ToMultiHeadMask(heads);
   const TpuSpec& spec = FindTpuSpec(chip);
   PlanOptions plan;
@@ -149,15 +165,20 @@ nb::dict TuneMask(const std::vector<const MaskObject*>& heads, const std::string
   options.q_layout = ToLayout(layouts[0]);
   options.k_layout = ToLayout(layouts[1]);
   options.v_layout = ToLayout(layouts[2]);
-  options.scoped_vmem_limit = scoped_vmem_limit;
+  options.scoped_vmem_limit = ScopedVmemLimit(spec, scoped_vmem_limit_kib);
   options.runners_up = static_cast<size_t>(runners_up);
   options.call = {tokamax ? SplashLibrary::kTokamax : SplashLibrary::kJax, lp_scheduler,
-                  length_major};
+                  /*is_length_major=*/tokamax};
+  if (tokamax && !Plan{mask, {}, {}, {}, {}}.has_one_mask()) {
+    throw Error(ErrorCode::kInvalidArgument, "[tune] expected one mask for all heads with tokamax");
+  }
   const TuneResult result = RunInterruptibly([&](const Progress& progress) {
     if (tokamax) return Tune(spec, config, options, TokamaxPlans(mask, threads, progress));
-    const int64_t smem = spec.smem_bytes * plan.head_shards * plan.q_seq_shards;
-    return Tune(spec, config, options,
-                PlansOfBlocks(mask, FinestTunedBlocks(config), plan, smem, threads, progress));
+    const UsableOptions usable{.plan = plan,
+                               .most_bytes = SmemOfShards(spec, plan),
+                               .threads = threads,
+                               .progress = progress};
+    return Tune(spec, config, options, PlansOfBlocks(mask, FinestTunedBlocks(config), usable));
   });
   nb::dict answer = ToDict(result.best);
   nb::list others;
@@ -166,9 +187,9 @@ nb::dict TuneMask(const std::vector<const MaskObject*>& heads, const std::string
   nb::dict candidates;
   candidates["tried"] = result.candidates;
   candidates["beyond_vmem"] = result.beyond_vmem;
-  candidates["undecided_vmem"] = result.undecided_vmem;
   candidates["beyond_smem"] = result.beyond_smem;
   candidates["beyond_hbm"] = result.beyond_hbm;
+  candidates["undecided"] = result.undecided;
   answer["candidates"] = candidates;
   answer["comparison_error"] = kComparisonError;
   return answer;
@@ -180,8 +201,8 @@ void BindTune(nb::module_& m) {
   m.def("tune", &TuneMask, nb::arg("heads"), nb::kw_only(), nb::arg("chip"), nb::arg("shards"),
         nb::arg("plan_options"), nb::arg("call_sizes"), nb::arg("dtype"), nb::arg("operands"),
         nb::arg("backward"), nb::arg("use_fused_bwd_kernel").none(), nb::arg("layouts"),
-        nb::arg("scoped_vmem_limit"), nb::arg("tokamax"), nb::arg("lp_scheduler"),
-        nb::arg("length_major"), nb::arg("runners_up"), nb::arg("threads"),
+        nb::arg("scoped_vmem_limit_kib").none(), nb::arg("tokamax"), nb::arg("lp_scheduler"),
+        nb::arg("runners_up"), nb::arg("threads"),
         "The fields of a TuneResult. shards: of heads and q; plan_options: downcast_smem_data, "
         "shrink_grid, simplify; call_sizes: batch, kv heads of a device, head_dim, head_dim_v; "
         "operands: segments, soft cap, sinks; layouts: of q, k and v, None for either.");

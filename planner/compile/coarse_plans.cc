@@ -52,6 +52,12 @@ int64_t BytesOf(const MaskInfo& info) {
          (info.mask_next ? info.mask_next->size_bytes() : 0);
 }
 
+// Along one axis, how many blocks of a size a block of another may touch.
+int64_t Touched(int64_t block, int64_t size) {
+  if (size % block == 0) return 1;
+  return block % size == 0 ? block / size : block / size + 2;
+}
+
 }  // namespace
 
 class CoarsePlans::State {
@@ -60,13 +66,13 @@ class CoarsePlans::State {
         const Progress& progress)
       : mask_(mask),
         finest_(finest),
-        options_(options),
+        options_(WithKernels(options, /*fused=*/false)),
         threads_(threads),
         heads_(GroupHeads(options.simplify ? Simplify(mask) : mask, options.head_shards)),
-        fused_options_(Fused(options)),
+        fused_options_(WithKernels(options, /*fused=*/true)),
         maker_(heads_, options_),
         fused_maker_(heads_, fused_options_),
-        grids_(Classified(progress)) {}
+        grids_(Classified(progress, &visible_blocks_)) {}
 
   std::optional<Plan> Find(Pass pass, BlockShape block, bool is_fused, int64_t most_bytes) {
     CheckDivides("compile", "block_q", block.q, "q_len", mask_.shape().q_len);
@@ -93,16 +99,29 @@ class CoarsePlans::State {
     return plan;
   }
 
+  // An entry of two tables for each block that is visible, or that there is.
+  int64_t LeastTableBytes(BlockShape block) const {
+    const Shape shape = mask_.shape();
+    int64_t entries = shape.q_len / block.q * (shape.kv_len / block.kv);
+    if (maker_.MayShrink(Pass::kFwd)) {
+      entries = visible_blocks_ / (Touched(block.q, finest_.q) * Touched(block.kv, finest_.kv));
+    }
+    return 2 * std::ssize(heads_.table_heads) * entries * (options_.downcast_smem_data ? 1 : 4);
+  }
+
  private:
-  static PlanOptions Fused(PlanOptions options) {
-    options.use_fused_bwd_kernel = true;
+  static PlanOptions WithKernels(PlanOptions options, bool fused) {
+    options.use_fused_bwd_kernel = fused;
     return options;
   }
 
-  NumberedGrids Classified(const Progress& progress) const {
+  NumberedGrids Classified(const Progress& progress, int64_t* visible_blocks) const {
     NumberedGrids found;
     RunWithThreads(threads_,
                    [&] { found = FindGrids(heads_, finest_, !maker_.is_computable(), progress); });
+    for (const BlockGrid& grid : found.grids) {
+      for (const GridRun& run : grid.runs) *visible_blocks += run.end - run.begin;
+    }
     return found;
   }
 
@@ -122,6 +141,7 @@ class CoarsePlans::State {
   const HeadMasks heads_;
   const PlanOptions fused_options_;
   PassMaker maker_, fused_maker_;
+  int64_t visible_blocks_ = 0;
   CoarseGrids grids_;
   BlockShape last_block_;
   NumberedGrids last_;
@@ -145,90 +165,92 @@ std::optional<Plan> CoarsePlans::Find(Pass pass, BlockShape block, bool is_fused
   return state_->Find(pass, block, is_fused, most_bytes);
 }
 
+int64_t CoarsePlans::LeastTableBytes(BlockShape block) const {
+  return state_->LeastTableBytes(block);
+}
+
 namespace {
 
-// The next block along an axis that `least` divides, and that the given one divides or is divided
-// by; the last one has none.
-int64_t NextFiner(int64_t block, int64_t least) {
-  for (int64_t size = block - least; size >= least; size -= least) {
-    if (block % size == 0) return size;
+// The next multiple of `least` beyond `size` that divides `whole` and that `size` divides.
+int64_t NextDivisor(int64_t size, int64_t whole, int64_t least) {
+  for (int64_t next = size + least; next < whole; next += least) {
+    if (whole % next == 0 && next % size == 0) return next;
   }
-  return block;
-}
-int64_t NextCoarser(int64_t block, int64_t length, int64_t least) {
-  for (int64_t size = block + least; size < length; size += least) {
-    if (length % size == 0 && size % block == 0) return size;
-  }
-  return length;
+  return whole;
 }
 
-// Blocks of a mask that are looked at whether or not their tables are small enough.
-constexpr int64_t kEasyBlocks = int64_t{1} << 20;
-
+// Looks at the mask as often as the blocks that it is asked for are multiples of none that it has
+// seen, if tables of them may be small enough.
 class UsablePlans {
  public:
-  UsablePlans(const MultiHeadMask& mask, BlockShape least, const PlanOptions& options,
-              int64_t most_bytes, int threads, const Progress& progress)
-      : mask_(mask),
-        least_(least),
-        options_(options),
-        most_bytes_(most_bytes),
-        threads_(threads),
-        progress_(progress) {}
+  UsablePlans(const MultiHeadMask& mask, BlockShape least, const UsableOptions& options)
+      : mask_(mask), least_(least), options_(options) {}
 
   std::optional<Plan> Find(Pass pass, BlockShape block, bool is_fused) {
-    progress_.ThrowIfStopped();
-    if (!plans_) LookAtMask();
-    if (block.q % finest_.q != 0 || block.kv % finest_.kv != 0) return std::nullopt;
-    return plans_->Find(pass, block, is_fused, most_bytes_);
+    options_.progress.ThrowIfStopped();
+    if (looks_.empty()) {
+      CheckPass(mask_.shape(), mask_.num_heads(), least_, options_.plan, "");
+      most_blocks_ = options_.easy_blocks / CountDistinctMasks(mask_);
+      LookAt({mask_.shape().q_len / options_.plan.q_seq_shards, mask_.shape().kv_len});
+    }
+    if (FindLook(block) == nullptr &&
+        looks_.front().plans.LeastTableBytes(block) <= options_.most_bytes) {
+      LookAt(block);
+    }
+    CoarsePlans* const plans = FindLook(block);
+    return plans ? plans->Find(pass, block, is_fused, options_.most_bytes) : std::nullopt;
   }
 
  private:
-  void LookAtMask() {
-    const Shape shape = mask_.shape();
-    CheckDivides("compile", "block_q", least_.q, "q_len", shape.q_len);
-    CheckDivides("compile", "block_kv", least_.kv, "kv_len", shape.kv_len);
-    const int64_t q_len = shape.q_len / options_.q_seq_shards;
-    finest_ = least_;
-    while (finest_.q < q_len || finest_.kv < shape.kv_len) {
-      const int64_t rows = shape.q_len / finest_.q, columns = shape.kv_len / finest_.kv;
-      if (rows <= kEasyBlocks / columns) break;
-      if (finest_.kv == shape.kv_len || (rows > columns && finest_.q < q_len)) {
-        finest_.q = NextCoarser(finest_.q, q_len, least_.q);
-      } else {
-        finest_.kv = NextCoarser(finest_.kv, shape.kv_len, least_.kv);
-      }
-    }
-    Look();
-    while (!(finest_ == least_) && HasSmallTables()) {
-      finest_ = {NextFiner(finest_.q, least_.q), NextFiner(finest_.kv, least_.kv)};
-      Look();
-    }
+  struct Look {
+    BlockShape finest;
+    CoarsePlans plans;
+  };
+
+  static int64_t CountDistinctMasks(const MultiHeadMask& mask) {
+    return std::ssize(GroupHeads(mask, 1).unique);
   }
 
-  void Look() { plans_.emplace(mask_, finest_, options_, threads_, progress_); }
-  bool HasSmallTables() {
-    return plans_->Find(Pass::kFwd, finest_, false, most_bytes_) ||
-           plans_->Find(Pass::kDkv, finest_, false, most_bytes_);
+  int64_t CountBlocks(BlockShape block) const {
+    return mask_.shape().q_len / block.q * (mask_.shape().kv_len / block.kv);
+  }
+
+  CoarsePlans* FindLook(BlockShape block) {
+    for (Look& look : looks_) {
+      if (block.q % look.finest.q == 0 && block.kv % look.finest.kv == 0) return &look.plans;
+    }
+    return nullptr;
+  }
+
+  // As fine as is easy, but blocks that divide `whole`.
+  void LookAt(BlockShape whole) {
+    BlockShape finest = least_;
+    while (CountBlocks(finest) > most_blocks_ && !(finest == whole)) {
+      const bool more_rows = mask_.shape().q_len / finest.q > mask_.shape().kv_len / finest.kv;
+      if (finest.kv == whole.kv || (more_rows && finest.q < whole.q)) {
+        finest.q = NextDivisor(finest.q, whole.q, least_.q);
+      } else {
+        finest.kv = NextDivisor(finest.kv, whole.kv, least_.kv);
+      }
+    }
+    constexpr size_t kLooksKept = 8;
+    if (looks_.size() == kLooksKept) looks_.erase(looks_.begin() + 1);
+    looks_.push_back(
+        {finest, CoarsePlans(mask_, finest, options_.plan, options_.threads, options_.progress)});
   }
 
   const MultiHeadMask mask_;
   const BlockShape least_;
-  const PlanOptions options_;
-  const int64_t most_bytes_;
-  const int threads_;
-  const Progress progress_;
-  BlockShape finest_;
-  std::optional<CoarsePlans> plans_;
+  const UsableOptions options_;
+  int64_t most_blocks_ = 0;
+  std::vector<Look> looks_;
 };
 
 }  // namespace
 
 std::function<std::optional<Plan>(Pass, BlockShape, bool)> PlansOfBlocks(
-    const MultiHeadMask& mask, BlockShape least, const PlanOptions& options, int64_t most_bytes,
-    int threads, const Progress& progress) {
-  const auto plans =
-      std::make_shared<UsablePlans>(mask, least, options, most_bytes, threads, progress);
+    const MultiHeadMask& mask, BlockShape least, const UsableOptions& options) {
+  const auto plans = std::make_shared<UsablePlans>(mask, least, options);
   return [plans](Pass pass, BlockShape block, bool is_fused) {
     return plans->Find(pass, block, is_fused);
   };

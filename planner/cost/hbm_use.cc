@@ -28,17 +28,22 @@ int64_t& ShareOf(const ProgramBuffer& buffer, HbmUse& use) {
 
 }  // namespace
 
-HbmUse HbmUseOf(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& config,
-                const MaskInfo& tables, const PlanOptions& options) {
-  ProgramOptions program;
-  program.tables_are_arguments = options.head_shards > 1 || options.q_seq_shards > 1;
-  LiteralTables literals;
-  if (program.tables_are_arguments) {
-    literals.tables = TablesOf(tables, options);  // Their content tells nothing then.
+ProgramTables ProgramTablesOf(const MaskInfo& info, const PlanOptions& options) {
+  ProgramTables program;
+  program.are_arguments = options.head_shards > 1 || options.q_seq_shards > 1;
+  if (program.are_arguments) {
+    program.tables.tables = TablesOf(info, options);  // Their content tells nothing then.
   } else {
-    literals = LiteralsOf(tables);
+    program.tables = LiteralsOf(info);
   }
-  const ProgramBuffers predicted = PredictBuffers(config, kernel, literals, spec, program);
+  return program;
+}
+
+HbmUse HbmUseOf(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& config,
+                const ProgramTables& tables) {
+  ProgramOptions options;
+  options.tables_are_arguments = tables.are_arguments;
+  const ProgramBuffers predicted = PredictBuffers(config, kernel, tables.tables, spec, options);
   HbmUse use;
   use.temporaries = predicted.temporary_bytes;
   for (const ProgramBuffer& buffer : predicted.buffers) {

@@ -6,6 +6,7 @@
 
 #include "splashmask/planner/cost/attention_config.h"
 #include "splashmask/planner/cost/footprint.h"
+#include "splashmask/planner/cost/literal_tables.h"
 #include "splashmask/planner/cost/tpu_spec.h"
 #include "splashmask/planner/mask_info.h"
 #include "splashmask/planner/plan.h"
@@ -24,8 +25,16 @@ struct HbmUse {
   int64_t total() const { return arguments + tables + temporaries + outputs; }
 };
 
+/// A pass's tables as such a program has them.
+struct ProgramTables {
+  LiteralTables tables;
+  bool are_arguments = false;
+};
+/// Of one device.
+ProgramTables ProgramTablesOf(const MaskInfo& info, const PlanOptions& options);
+
 /// Of one device, with the tables of the kernel's pass. Throws as PredictBuffers does.
 HbmUse HbmUseOf(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& config,
-                const MaskInfo& tables, const PlanOptions& options);
+                const ProgramTables& tables);
 
 }  // namespace splashmask

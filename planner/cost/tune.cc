@@ -57,7 +57,22 @@ struct Tried {
 struct Counted {
   std::vector<StepCounts> shards;
   PassTables tables;
+  ProgramTables program;  // Not of tokamax.
 };
+
+constexpr int64_t kNeverAsked = int64_t{1} << 62;
+
+// What the least of a kernel's candidates needs, in bytes.
+struct Needs {
+  bool has_tables = false;     // That SMEM holds, if they may be sharded.
+  int64_t vmem = kNeverAsked;  // To fit surely, of those.
+  int64_t hbm = kNeverAsked;
+};
+
+Fit FitOf(const ByteBand& bytes, int64_t limit) {
+  if (bytes.most <= limit) return Fit::kFits;
+  return bytes.least > limit ? Fit::kDoesNotFit : Fit::kTooClose;
+}
 
 class Tuner {
  public:
@@ -68,9 +83,7 @@ class Tuner {
         options_(options),
         plan_of_(plan_of),
         limit_(options.scoped_vmem_limit > 0 ? options.scoped_vmem_limit : spec.scoped_vmem_bytes),
-        layouts_(LayoutsToTry(options)),
-        least_vmem_(std::size(kAllTpuKernels), kNeverAsked),
-        least_hbm_(std::size(kAllTpuKernels), kNeverAsked) {}
+        layouts_(LayoutsToTry(options)) {}
 
   TuneResult Run() {
     CheckLengths();
@@ -97,7 +110,7 @@ class Tuner {
       Unusable(fmt::format("kv_len ({}) to be a multiple of 128, as blocks of kv are: pad it to {}",
                            config_.kv_len, RoundedUp(config_.kv_len, kLanes)));
     }
-    const bool in_lanes = options_.backward || config_.block_sizes.q_layout == QkvLayout::kSeqMinor;
+    const bool in_lanes = options_.backward || options_.q_layout == QkvLayout::kSeqMinor;
     if (BlocksOfQ(config_.q_len, in_lanes).empty()) {
       Unusable(fmt::format("q_len ({}) to be a multiple of 128, as blocks of q are{}: pad it to {}",
                            config_.q_len, in_lanes ? " where q positions lie in lanes" : "",
@@ -155,10 +168,10 @@ class Tuner {
   void TryBlock(TpuKernel kernel, BlockShape block, std::vector<Tried>* tried) {
     const std::vector<int64_t> computes =
         kernel == TpuKernel::kDq ? std::vector{block.kv} : BlocksOfKv(block.kv);
-    const auto count = static_cast<int64_t>(computes.size() * layouts_.size());
+    const std::vector<size_t> layouts = LegalLayouts(kernel, block.q);
+    const auto count = static_cast<int64_t>(computes.size() * layouts.size());
     result_.candidates += count;
-    if (kernel == TpuKernel::kFused &&
-        PartsOfDqBytes(block.kv) > static_cast<double>(spec_.hbm_limit_bytes)) {
+    if (kernel == TpuKernel::kFused && HasTooManyParts(block.kv)) {
       result_.beyond_hbm += count;
       return;
     }
@@ -167,39 +180,68 @@ class Tuner {
       result_.beyond_smem += count;
       return;
     }
-    if (!FitsHbm(kernel, block, *plan)) {
-      result_.beyond_hbm += count;
-      return;
-    }
     const Counted counted = Count(kernel, *plan);
     for (const int64_t compute : computes) {
-      for (size_t i = 0; i < layouts_.size(); ++i) {
+      for (const size_t i : layouts) {
         TryCandidate(kernel, {block.q, block.kv, compute}, layouts_[i], counted, &(*tried)[i]);
       }
     }
+  }
+
+  // Where q lies in lanes, blocks of it are whole lanes, or all of q.
+  std::vector<size_t> LegalLayouts(TpuKernel kernel, int64_t block_q) const {
+    const bool may_lie_in_lanes = block_q % kLanes == 0 || block_q == config_.q_len;
+    std::vector<size_t> legal;
+    for (size_t i = 0; i < layouts_.size(); ++i) {
+      if (may_lie_in_lanes || !QLiesInLanes(layouts_[i], kernel)) legal.push_back(i);
+    }
+    return legal;
   }
 
   void TryCandidate(TpuKernel kernel, const KernelBlocks& blocks, const BlockSizes& layouts,
                     const Counted& counted, Tried* tried) {
     AttentionConfig config = config_;
     config.block_sizes = WithBlocks(layouts, kernel, blocks);
-    const bool in_lanes = QLiesInLanes(config.block_sizes, kernel);
-    if (in_lanes && blocks.q % kLanes != 0 && blocks.q != config.q_len) return;
-    const KernelFootprint footprint = FootprintOf(spec_, kernel, config, counted.tables, limit_);
-    const auto [vmem, vmem_fit] = VmemOf(footprint);
-    least_vmem_[Index(kernel)] = std::min(least_vmem_[Index(kernel)], vmem.least);
-    result_.beyond_vmem += vmem_fit == Fit::kDoesNotFit;
-    result_.undecided_vmem += vmem_fit == Fit::kTooClose;
-    result_.beyond_smem += vmem_fit == Fit::kFits && footprint.smem.fit != Fit::kFits;
-    const Fit fit = std::max(vmem_fit, footprint.smem.fit);
-    if (fit == Fit::kDoesNotFit) return;
-    TunedKernel candidate{kernel, blocks, {}, {}, vmem, fit};
+    config.block_sizes.use_fused_bwd_kernel = kernel == TpuKernel::kFused;
+    TunedKernel candidate;
+    candidate.kernel = kernel;
+    candidate.blocks = blocks;
+    candidate.fit = Judge(config, counted, &candidate);
+    if (candidate.fit == Fit::kDoesNotFit) return;
     SetTime(config, counted.shards, &candidate);
-    if (fit == Fit::kFits) {
+    if (candidate.fit == Fit::kFits) {
       tried->fitting.push_back(candidate);
-    } else if (!tried->undecided || IsFaster(candidate, *tried->undecided)) {
-      tried->undecided = candidate;
+      return;
     }
+    ++result_.undecided;
+    if (!tried->undecided || IsFaster(candidate, *tried->undecided)) tried->undecided = candidate;
+  }
+
+  // Whether all memories hold a candidate; counts the first that does not.
+  Fit Judge(const AttentionConfig& config, const Counted& counted, TunedKernel* candidate) {
+    Needs& needs = needs_[Index(candidate->kernel)];
+    const KernelFootprint footprint =
+        FootprintOf(spec_, candidate->kernel, config, counted.tables, limit_);
+    candidate->vmem = footprint.vmem.total;
+    if (is_tokamax()) {
+      candidate->vmem.most = std::llround(static_cast<double>(candidate->vmem.most) * kTokamaxVmem);
+    }
+    const Fit smem = footprint.smem.fit;
+    const Fit vmem = is_tokamax() ? FitOf(candidate->vmem, limit_) : footprint.vmem.fit;
+    if (smem == Fit::kFits) {
+      needs.has_tables = true;
+      needs.vmem = std::min(needs.vmem, candidate->vmem.most);
+    }
+    if (vmem == Fit::kDoesNotFit || smem == Fit::kDoesNotFit) {
+      ++(vmem == Fit::kDoesNotFit ? result_.beyond_vmem : result_.beyond_smem);
+      return Fit::kDoesNotFit;
+    }
+    if (is_tokamax()) return std::max(vmem, smem);  // HBM of its programs is not predicted.
+    const HbmUse hbm = HbmUseOf(spec_, candidate->kernel, config, counted.program);
+    candidate->hbm_bytes = hbm.total();
+    needs.hbm = std::min(needs.hbm, hbm.total());
+    result_.beyond_hbm += hbm.fit == Fit::kDoesNotFit;
+    return std::max({vmem, smem, hbm.fit});
   }
 
   // On the slowest shard.
@@ -211,27 +253,6 @@ class Tuner {
       candidate->time = time;
       candidate->counts = counts;
     }
-  }
-
-  std::pair<ByteBand, Fit> VmemOf(const KernelFootprint& footprint) const {
-    ByteBand bytes = footprint.vmem.total;
-    if (!is_tokamax()) return {bytes, footprint.vmem.fit};
-    bytes.most = std::llround(static_cast<double>(bytes.most) * kTokamaxVmem);
-    const Fit fit = bytes.most <= limit_   ? Fit::kFits
-                    : bytes.least > limit_ ? Fit::kDoesNotFit
-                                           : Fit::kTooClose;
-    return {bytes, fit};
-  }
-
-  // What the kernel takes there does not depend on its compute blocks, and hardly on layouts.
-  bool FitsHbm(TpuKernel kernel, BlockShape block, const Plan& plan) {
-    if (is_tokamax()) return true;  // Its programs are not predicted.
-    AttentionConfig config = config_;
-    config.block_sizes = WithBlocks({}, kernel, {block.q, block.kv, block.kv});
-    const HbmUse use =
-        HbmUseOf(spec_, kernel, config, plan.pass(PassOf(kernel))->info, plan.options);
-    least_hbm_[Index(kernel)] = std::min(least_hbm_[Index(kernel)], use.total());
-    return use.fit == Fit::kFits;
   }
 
   Counted Count(TpuKernel kernel, const Plan& plan) const {
@@ -248,6 +269,7 @@ class Tuner {
           config_.kv_heads == 1 ? 1 : config_.kv_heads * plan.options.head_shards;
       counted.shards = CountSteps(plan, pass, kv_heads);
       counted.tables = TablesOf(plan.pass(pass)->info, plan.options);
+      counted.program = ProgramTablesOf(plan.pass(pass)->info, plan.options);
     }
     KeepDistinct(&counted.shards);
     return counted;
@@ -262,14 +284,19 @@ class Tuner {
     shards->resize(kept);
   }
 
-  // Beside the operands; they are added up afterwards.
-  double PartsOfDqBytes(int64_t block_kv) const {
+  // Whether the dq that the fused kernel writes for each kv block alone is more than HBM holds.
+  bool HasTooManyParts(int64_t block_kv) {
     const auto rows = static_cast<double>(config_.batch) * static_cast<double>(config_.heads) *
                       static_cast<double>(config_.q_len);
     const int64_t row = RoundedUp(config_.head_dim, kLanes) * OperandBytes(config_.dtype);
     const int64_t parts = config_.kv_len / block_kv;
-    return rows * static_cast<double>(row) * static_cast<double>(parts);
+    const double bytes = rows * static_cast<double>(row) * static_cast<double>(parts);
+    Needs& needs = needs_[Index(TpuKernel::kFused)];
+    if (bytes < static_cast<double>(kNeverAsked))
+      needs.hbm = std::min<int64_t>(needs.hbm, std::llround(bytes));
+    return bytes > static_cast<double>(spec_.hbm_limit_bytes);
   }
+
   void AddCall(const std::vector<TpuKernel>& kernels, size_t layout) {
     TunedCall call{layouts_[layout], {}};
     for (const TpuKernel kernel : kernels) {
@@ -285,31 +312,36 @@ class Tuner {
   [[noreturn]] void ThrowNothingFits(const std::vector<std::vector<TpuKernel>>& calls) const {
     for (const TpuKernel kernel : calls.front()) {
       const auto& choices = choices_[Index(kernel)];
-      if (std::ranges::any_of(choices, [](const auto& choice) { return choice.has_value(); }))
-        continue;
-      const int64_t least = least_vmem_[Index(kernel)];
-      const std::string_view name = TpuKernelName(kernel);
-      if (const int64_t hbm = least_hbm_[Index(kernel)];
-          least == kNeverAsked && hbm != kNeverAsked) {
-        Unusable(
-            fmt::format("{} to fit {} bytes of HBM, got {} at least: shard heads, q or the batch",
-                        name, spec_.hbm_limit_bytes, hbm));
+      if (std::ranges::none_of(choices, [](const auto& choice) { return choice.has_value(); })) {
+        ThrowDoesNotFit(kernel);
       }
-      if (least == kNeverAsked) {
-        Unusable(
-            fmt::format("tables of {} that SMEM holds, got none with blocks of up to {}: "
-                        "shard heads or q",
-                        name, kLargestBlock));
-      }
-      Unusable(
-          fmt::format("a scoped VMEM limit of at least {} KiB, which some blocks of {} fit, "
-                      "got {}: raise it, or shard heads or q",
-                      (least + kKiB - 1) / kKiB, name, limit_ / kKiB));
     }
     Unusable("layouts that all kernels fit");
   }
 
-  static constexpr int64_t kKiB = 1024, kNeverAsked = int64_t{1} << 62;
+  [[noreturn]] void ThrowDoesNotFit(TpuKernel kernel) const {
+    const Needs& needs = needs_[Index(kernel)];
+    const std::string_view name = TpuKernelName(kernel);
+    if (needs.hbm != kNeverAsked && needs.hbm > spec_.hbm_limit_bytes) {
+      Unusable(
+          fmt::format("{} to fit {} bytes of HBM, got {} at least: shard heads, q or the batch",
+                      name, spec_.hbm_limit_bytes, needs.hbm));
+    }
+    if (!needs.has_tables) {
+      Unusable(
+          fmt::format("tables of {} that SMEM holds, got none with blocks of up to {}: shard "
+                      "heads or q",
+                      name, kLargestBlock));
+    }
+    constexpr int64_t kKiB = 1024;
+    const int64_t least_kib = (needs.vmem + kKiB - 1) / kKiB, chip_kib = spec_.vmem_bytes / kKiB;
+    Unusable(fmt::format(
+        "a scoped VMEM limit of at least {} KiB, which some blocks of {} surely fit, "
+        "got {}: {}",
+        least_kib, name, limit_ / kKiB,
+        least_kib <= chip_kib ? "raise it, or shard heads or q"
+                              : fmt::format("a {} has no more than {}", spec_.name, chip_kib)));
+  }
 
   const TpuSpec& spec_;
   const AttentionConfig& config_;
@@ -318,12 +350,15 @@ class Tuner {
   const int64_t limit_;
   const std::vector<BlockSizes> layouts_;
   std::array<std::vector<std::optional<KernelChoice>>, std::size(kAllTpuKernels)> choices_;
-  // Of each kernel the least bytes that any blocks take, as far as that was asked.
-  std::vector<int64_t> least_vmem_, least_hbm_;
+  std::array<Needs, std::size(kAllTpuKernels)> needs_;
   TuneResult result_;
 };
 
 }  // namespace
+
+int64_t SmemOfShards(const TpuSpec& spec, const PlanOptions& options) {
+  return spec.smem_bytes * options.head_shards * options.q_seq_shards;
+}
 
 double TunedCall::seconds() const {
   double sum = 0;

@@ -41,7 +41,8 @@ struct TunedKernel {
   StepCounts counts;  ///< Of the shard that takes longest.
   KernelTime time;    ///< Likewise.
   ByteBand vmem;
-  Fit fit = Fit::kFits;
+  int64_t hbm_bytes = 0;  ///< Of a program with the kernel alone; 0 of tokamax's.
+  Fit fit = Fit::kFits;   ///< The worst of VMEM, SMEM and HBM.
 
   /// Pairs of q and kv that its blocks hold, visible or not: what the kernel computes.
   double computed_pairs() const {
@@ -82,10 +83,10 @@ struct TuneResult {
   /// them what surely fits.
   std::vector<TunedCall> others;
 
-  // Kernels with blocks and layouts that were tried, and why some were not taken.
+  // Kernels with blocks and layouts that were tried, and why some were not taken: the first memory
+  // that does not hold them, or that it is too close to call.
   int64_t candidates = 0;
-  int64_t beyond_vmem = 0, undecided_vmem = 0, beyond_smem = 0;
-  int64_t beyond_hbm = 0;  ///< Mostly parts of dq that the fused kernel writes.
+  int64_t beyond_vmem = 0, beyond_smem = 0, beyond_hbm = 0, undecided = 0;
 };
 
 /// Tries every legal block size up to kLargestBlock that is a multiple of 128 (or all of q), of
@@ -99,6 +100,9 @@ struct TuneResult {
 /// Throws kInvalidArgument where an axis has no legal blocks, or where none of a kernel fits.
 TuneResult Tune(const TpuSpec& spec, const AttentionConfig& config, const TuneOptions& options,
                 const PlanOfBlocks& plan_of);
+
+/// Bytes that the tables of all shards may take for each to fit its SMEM.
+int64_t SmemOfShards(const TpuSpec& spec, const PlanOptions& options);
 
 /// The finest blocks that Tune may ask for, whose multiples all others are: {0, 0} where an axis
 /// has no legal ones.

@@ -30,6 +30,7 @@ class TunedKernel:
       extrapolated: why the time rests on no measurement; empty where it does.
       computed_pairs: pairs of q and kv in the blocks that it visits.
       vmem_bytes: scoped VMEM, (least, expected, most); 19 of 20 lie between.
+      hbm_bytes: of a program with the kernel alone; 0 for tokamax's.
       fits: None where that is too close to call.
       runners_up: the next best, fastest first.
       as_good: how many others are slower by less than two block sizes can be told apart.
@@ -50,6 +51,7 @@ class TunedKernel:
     extrapolated: tuple[str, ...]
     computed_pairs: float
     vmem_bytes: tuple[int, int, int]
+    hbm_bytes: int
     fits: bool | None
     runners_up: tuple[TunedKernel, ...] = ()
     as_good: int = 0
@@ -204,18 +206,13 @@ def tune(mask: Plan | MultiHeadMask | Mask, *, chip: str, head_dim: int = 128,
                                      ("q_seq_shards", q_seq_shards, "q positions", q_len)):
         if shards < 1 or size % shards != 0:
             raise invalid(f"[tune] expected {name} ({shards}) to divide {size} {what}")
-    if library == "tokamax" and ((head_shards, q_seq_shards) != (1, 1) or len(set(map(id, mask.masks))) > 1):
-        raise invalid("[tune] expected one mask for all heads and no shards with tokamax")
+    if library == "tokamax" and (head_shards, q_seq_shards) != (1, 1):
+        raise invalid("[tune] expected no shards with tokamax")
     if not isinstance(chip, str):
         raise ArgumentTypeError(f"[tune] expected chip to be a name, got {chip!r}")
-    limit = 0
-    if scoped_vmem_limit_kib is not None:
-        limit = integer("scoped_vmem_limit_kib", scoped_vmem_limit_kib)
-        vmem = next((spec["vmem_bytes"] for spec in _core.tpu_specs() if spec["name"] == chip), None)
-        if limit < 1 or vmem is not None and limit > vmem >> 10:
-            most = "" if vmem is None else f" to {vmem >> 10}, all that a {chip} has"
-            raise invalid(f"[tune] expected scoped_vmem_limit_kib of 1{most}, got {limit}")
-        limit <<= 10
+    limit = scoped_vmem_limit_kib
+    if limit is not None:
+        limit = integer("scoped_vmem_limit_kib", limit)
     head_dim = integer("head_dim", head_dim)
     sizes = (integer("batch", batch),
              _kv_heads(heads if kv_heads is None else integer("kv_heads", kv_heads), heads, head_shards),
@@ -230,8 +227,8 @@ def tune(mask: Plan | MultiHeadMask | Mask, *, chip: str, head_dim: int = 128,
         operands=(bool(segments), bool(soft_cap), bool(sinks)), backward=bool(backward),
         use_fused_bwd_kernel=None if use_fused_bwd_kernel is None else bool(use_fused_bwd_kernel),
         layouts=(_layout("q_layout", q_layout), _layout("k_layout", k_layout), _layout("v_layout", v_layout)),
-        scoped_vmem_limit=limit, tokamax=is_tokamax, lp_scheduler=bool(use_experimental_scheduler),
-        length_major=is_tokamax, runners_up=runners_up,
+        scoped_vmem_limit_kib=limit, tokamax=is_tokamax,
+        lp_scheduler=bool(use_experimental_scheduler), runners_up=runners_up,
         threads=as_int("threads", threads, operation="tune", bits=32))
     error = fields["comparison_error"]
     return _tuned(fields, others=tuple(_tuned(other, comparison_error=error) for other in fields["others"]),

@@ -212,7 +212,7 @@ TEST(BackwardBuffersTest, RefusesFasterMemory) {
 Fit FitOnV5e(int64_t heads) {
   AttentionConfig config{.heads = heads, .kv_heads = 1, .q_len = 2048, .kv_len = 128};
   config.block_sizes = WithBlocks({}, TpuKernel::kFwd, {128, 128, 128});
-  return HbmUseOf(FindTpuSpec("v5e"), TpuKernel::kFwd, config, MaskInfo(), PlanOptions()).fit;
+  return HbmUseOf(FindTpuSpec("v5e"), TpuKernel::kFwd, config, ProgramTablesOf(MaskInfo(), {})).fit;
 }
 
 // q and out of a head take a MiB, and the chip has 15.75 GiB, which is known to 0.01.
@@ -231,7 +231,7 @@ TEST(HbmUseTest, TablesOfShardsAreArguments) {
   AttentionConfig config{.heads = 1, .kv_heads = 1, .q_len = 512, .kv_len = 512};
   config.block_sizes = WithBlocks({}, TpuKernel::kFwd, {128, 128, 128});
   const auto use_of = [&](const PlanOptions& options) {
-    return HbmUseOf(FindTpuSpec("v6e"), TpuKernel::kFwd, config, info, options);
+    return HbmUseOf(FindTpuSpec("v6e"), TpuKernel::kFwd, config, ProgramTablesOf(info, options));
   };
   PlanOptions shards;
   shards.head_shards = 2;

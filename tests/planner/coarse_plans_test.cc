@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 #include <string>
 #include <vector>
@@ -98,6 +99,65 @@ TEST(CoarsePlansTest, TablesThatTakeMoreAreNotMade) {
   EXPECT_FALSE(plans.Find(Pass::kFwd, {512, 512}, false, 127));
   EXPECT_FALSE(plans.Find(Pass::kDkv, {128, 128}, false, 2047));
   EXPECT_TRUE(plans.Find(Pass::kDkv, {128, 128}, false, 2048));
+}
+
+int64_t TableBytes(const MaskInfo& info) {
+  return info.data_next->size_bytes() + info.block_mask->size_bytes() +
+         (info.mask_next ? info.mask_next->size_bytes() : 0);
+}
+
+// However few blocks are easy to look at, whatever the order of questions.
+TEST(CoarsePlansTest, EveryBlockWhoseTablesAreSmallEnoughIsFound) {
+  std::mt19937_64 random(2);
+  int64_t found_ones = 0, large_ones = 0;
+  for (size_t i = 0; i < SampleSize(400); ++i) {
+    const BlockShape least{Uniform(random, 1, 3), Uniform(random, 1, 3)};
+    UsableOptions options;
+    options.plan.q_seq_shards = Uniform(random, 1, 2);
+    options.plan.head_shards = Uniform(random, 1, 2);
+    options.threads = 1;
+    options.easy_blocks = Uniform(random, 1, 40);
+    options.most_bytes = Uniform(random, 8, 400);
+    constexpr std::array<int64_t, 6> kPieces{1, 6, 8, 12, 15, 30};
+    const auto pieces = [&] { return kPieces[static_cast<size_t>(Uniform(random, 0, 5))]; };
+    const int64_t pieces_q = pieces(), pieces_kv = pieces();
+    const Shape shape{least.q * pieces_q * options.plan.q_seq_shards, least.kv * pieces_kv};
+    const int depth = static_cast<int>(Uniform(random, 0, 2));
+    std::vector<Mask> heads(2, RandomMask(random, shape, depth));
+    if (Uniform(random, 0, 2) == 0) heads[1] = RandomMask(random, shape, depth);
+    const MultiHeadMask mask(heads);
+    SCOPED_TRACE(::testing::Message() << "case " << i << ": " << ToString(mask));
+    const auto plans = PlansOfBlocks(mask, least, options);
+    for (int question = 0; question < 30; ++question) {
+      const int64_t q = Uniform(random, 1, pieces_q), kv = Uniform(random, 1, pieces_kv);
+      if (pieces_q % q != 0 || pieces_kv % kv != 0) continue;
+      const BlockShape block{least.q * q, least.kv * kv};
+      const Pass pass = Uniform(random, 0, 1) == 0 ? Pass::kFwd : Pass::kDkv;
+      PlanOptions plan = options.plan;
+      plan.use_fused_bwd_kernel = pass == Pass::kDkv && Uniform(random, 0, 1) == 0;
+      const CompiledPass expected = Compiled(mask, pass, block, plan);
+      const auto found = plans(pass, block, plan.use_fused_bwd_kernel);
+      const bool is_small = TableBytes(expected.info) <= options.most_bytes;
+      ASSERT_EQ(found.has_value(), is_small) << block.q << " x " << block.kv;
+      (is_small ? found_ones : large_ones) += 1;
+      if (found) ExpectSameTables(expected, *found->pass(pass));
+    }
+    if (::testing::Test::HasFailure()) return;
+  }
+  EXPECT_GT(found_ones, 500 * SampleSize(400) / 400);
+  EXPECT_GT(large_ones, 300 * SampleSize(400) / 400);
+}
+
+TEST(CoarsePlansTest, OptionsOfTheFusedKernelDoNotCount) {
+  const MultiHeadMask mask(std::vector<Mask>(1, Mask::Local({1024, 1024}, 100, 0)));
+  PlanOptions fused;
+  fused.use_fused_bwd_kernel = true;
+  CoarsePlans plans(mask, {128, 128}, fused);
+  const auto shrunk = plans.Find(Pass::kDkv, {128, 128}, false, kAnyBytes);
+  EXPECT_FALSE(shrunk->options.use_fused_bwd_kernel);
+  EXPECT_EQ(shrunk->dkv->info.block_mask->shape()[1], 2);
+  EXPECT_EQ(plans.Find(Pass::kDkv, {128, 128}, true, kAnyBytes)->dkv->info.block_mask->shape()[1],
+            8);
 }
 
 TEST(CoarsePlansTest, BlocksThatDoNotDivide) {

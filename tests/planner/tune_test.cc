@@ -9,11 +9,13 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "splashmask/masks/print.h"
 #include "splashmask/planner/compile/coarse_plans.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/cost/hbm_use.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/random_case.h"
 #include "tests/support/sample_size.h"
@@ -47,7 +49,8 @@ Question RandomQuestion(std::mt19937_64& random) {
     heads[1] = heads[3] = RandomMask(random, shape, static_cast<int>(Uniform(random, 0, 2)));
   }
   AttentionConfig config;
-  config.batch = Pick<int64_t>(random, {1, 8});
+  // Of some, HBM holds one layout and not another.
+  config.batch = Pick<int64_t>(random, {1, 1, 8, 20000, 40000});
   config.heads = 4 / plan.head_shards;
   config.kv_heads = Pick<int64_t>(random, {1, config.heads});
   config.q_len = shape.q_len / plan.q_seq_shards;
@@ -89,6 +92,8 @@ double NaiveTime(const Question& question, TpuKernel kernel, const BlockSizes& s
                                                                : question.spec->scoped_vmem_bytes;
   const PassTables tables = TablesOf(plan.pass(pass)->info, plan.options);
   if (FootprintOf(*question.spec, kernel, config, tables, limit).fit() != Fit::kFits) return kNever;
+  const ProgramTables program = ProgramTablesOf(plan.pass(pass)->info, plan.options);
+  if (HbmUseOf(*question.spec, kernel, config, program).fit != Fit::kFits) return kNever;
   const int64_t kv_heads = config.kv_heads == 1 ? 1 : config.kv_heads * plan.options.head_shards;
   double slowest = 0;
   for (const StepCounts& counts : CountSteps(plan, pass, kv_heads)) {
@@ -149,10 +154,13 @@ double NaiveBest(const Question& question) {
   return best;
 }
 
-PlanOfBlocks PlansFor(const Question& question) {
-  return PlansOfBlocks(
-      question.mask, FinestTunedBlocks(question.config), question.plan,
-      question.spec->smem_bytes * question.plan.head_shards * question.plan.q_seq_shards, 1);
+// Few of the blocks are easy to look at.
+PlanOfBlocks PlansFor(const Question& question, int64_t easy_blocks = int64_t{1} << 20) {
+  return PlansOfBlocks(question.mask, FinestTunedBlocks(question.config),
+                       {.plan = question.plan,
+                        .most_bytes = SmemOfShards(*question.spec, question.plan),
+                        .threads = 1,
+                        .easy_blocks = easy_blocks});
 }
 
 TEST(TuneTest, NothingThatFitsIsFaster) {
@@ -173,8 +181,8 @@ TEST(TuneTest, NothingThatFitsIsFaster) {
       continue;
     }
     ++tuned;
-    const TuneResult result =
-        Tune(*question.spec, question.config, question.options, PlansFor(question));
+    const TuneResult result = Tune(*question.spec, question.config, question.options,
+                                   PlansFor(question, Pick<int64_t>(random, {1, 4, 1 << 20})));
     EXPECT_NEAR(result.best.seconds(), expected, expected * 1e-12);
     EXPECT_EQ(result.best.fit(), Fit::kFits);
     double by_itself = 0;
@@ -195,14 +203,14 @@ TEST(TuneTest, NothingThatFitsIsFaster) {
       last = other.seconds();
     }
   }
-  EXPECT_GT(tuned, std::ssize(std::vector<int>(SampleSize(60))) * 2 / 3);
+  EXPECT_GT(2 * tuned, static_cast<int64_t>(SampleSize(60)));
 }
 
-Question Causal(int64_t length) {
+Question Causal(int64_t length, int64_t heads = 8) {
   AttentionConfig config;
-  config.heads = config.kv_heads = 8;
+  config.heads = config.kv_heads = heads;
   config.q_len = config.kv_len = length;
-  return {MultiHeadMask(std::vector<Mask>(8, Mask::Causal({length, length}))),
+  return {MultiHeadMask(std::vector<Mask>(heads, Mask::Causal({length, length}))),
           {},
           config,
           {},
@@ -238,8 +246,8 @@ TEST(TuneTest, EveryCandidateIsAccountedFor) {
       Tune(*question.spec, question.config, question.options, PlansFor(question));
   EXPECT_EQ(result.candidates, 4 * (1 + 2 + 3 + 4));
   const KernelChoice& choice = result.best.kernels.front();
-  EXPECT_EQ(std::ssize(choice.runners_up) + 1 + result.beyond_vmem + result.undecided_vmem +
-                result.beyond_smem,
+  EXPECT_EQ(std::ssize(choice.runners_up) + 1 + result.beyond_vmem + result.beyond_smem +
+                result.beyond_hbm + result.undecided,
             result.candidates);
   const auto close = std::ranges::count_if(choice.runners_up, [&](const TunedKernel& other) {
     return other.time.total() < choice.best.time.total() * (1 + kComparisonError);
@@ -259,6 +267,50 @@ TEST(TuneTest, PartsOfDqThatHbmDoesNotHold) {
   for (const TunedCall& call : result.others) EXPECT_FALSE(call.sizes.use_fused_bwd_kernel);
 }
 
+TEST(TuneTest, LayoutsThatHbmDoesNotHold) {
+  // Of 64 elements, tiles of 128 lanes are twice as large as those with q positions in the lanes.
+  Question question = Causal(32768, 32);
+  question.config.batch = 30;
+  question.config.head_dim = question.config.head_dim_v = 64;
+  question.options.backward = false;
+  const TuneResult result =
+      Tune(*question.spec, question.config, question.options, PlansFor(question));
+  EXPECT_EQ(result.best.fit(), Fit::kFits);
+  EXPECT_GT(result.beyond_hbm, 0);
+  for (const TunedCall& call : result.others) {
+    AttentionConfig config = question.config;
+    config.block_sizes = call.sizes;
+    CompileOptions compile;
+    compile.fwd = BlockShape{call.sizes.block_q, call.sizes.block_kv};
+    const Plan plan = Compile(question.mask, compile);
+    const HbmUse use = HbmUseOf(*question.spec, TpuKernel::kFwd, config,
+                                ProgramTablesOf(plan.fwd->info, plan.options));
+    EXPECT_EQ(use.total(), call.kernels.front().best.hbm_bytes);
+    EXPECT_LE(use.total(), question.spec->hbm_limit_bytes);
+  }
+  question.options.q_layout = question.options.k_layout = question.options.v_layout =
+      QkvLayout::kHeadDimMinor;
+  ExpectErrorBegins(
+      ErrorCode::kInvalidArgument, "[tune] expected fwd to fit 33543694581 bytes of HBM, got ",
+      [&] { (void)Tune(*question.spec, question.config, question.options, PlansFor(question)); });
+}
+
+TEST(TuneTest, LengthsWithoutWholeLanes) {
+  // 1000 positions of q are one block. 5000 are too many for one: multiples of 8 that divide them
+  // (1, 5, 25, 125 times 8) where q lies in sublanes. Of 1024 of kv there are 4, in 10 compute
+  // blocks; k and v lie either way.
+  for (const auto& [q_len, blocks, layouts] : {std::tuple{1000, 1, 8}, {5000, 4, 4}}) {
+    Question question = Causal(1024);
+    question.mask = MultiHeadMask(std::vector<Mask>(8, Mask::Full({q_len, 1024})));
+    question.config.q_len = q_len;
+    question.options.backward = false;
+    const TuneResult result =
+        Tune(*question.spec, question.config, question.options, PlansFor(question));
+    EXPECT_EQ(result.best.sizes.block_q, 1000);
+    EXPECT_EQ(result.candidates, blocks * 10 * layouts);
+  }
+}
+
 TEST(TuneTest, AxesWithoutLegalBlocks) {
   const auto tune = [](int64_t q_len, int64_t kv_len, bool backward) {
     AttentionConfig config;
@@ -276,6 +328,16 @@ TEST(TuneTest, AxesWithoutLegalBlocks) {
               "[tune] expected q_len (5000) to be a multiple of 128, as blocks of q are where q "
               "positions lie in lanes: pad it to 5120",
               [&] { tune(5000, 1024, true); });
+  ExpectError(ErrorCode::kInvalidArgument,
+              "[tune] expected q_len (5000) to be a multiple of 128, as blocks of q are where q "
+              "positions lie in lanes: pad it to 5120",
+              [&] {
+                Question question = Causal(1024);
+                question.config.q_len = 5000;
+                question.options.backward = false;
+                question.options.q_layout = QkvLayout::kSeqMinor;
+                (void)Tune(*question.spec, question.config, question.options, nullptr);
+              });
   ExpectError(ErrorCode::kInvalidArgument,
               "[tune] expected q_len (5001) to be a multiple of 128, as blocks of q are: pad it to "
               "5120",

@@ -88,6 +88,14 @@ def test_a_plan_gives_mask_and_options():
     assert sm.tune(plan, chip="v6e") == sm.tune(mask, chip="v6e", head_shards=2, q_seq_shards=2)
 
 
+def test_tokamax_takes_equal_masks():
+    masks = sm.MultiHeadMask([sm.CausalMask((1024, 1024)) for _ in range(2)])
+    assert sm.tune(masks, chip="v6e", library="tokamax").kernels[1].kernel == "fused"
+    other = sm.MultiHeadMask([sm.CausalMask((1024, 1024)), sm.FullMask((1024, 1024))])
+    with pytest.raises(sm.Error, match="expected one mask for all heads with tokamax"):
+        sm.tune(other, chip="v6e", library="tokamax")
+
+
 def test_jax_takes_the_sizes():
     smj = pytest.importorskip("splashmask.jax", reason="JAX is not installed")
     mask = causal(1024, 2)
@@ -111,8 +119,9 @@ def test_jax_takes_the_sizes():
     (dict(chip="v6e", runners_up=-1), "expected runners_up of at least 0, got -1"),
     (dict(chip="v6e", library="flash"), "expected library jax or tokamax, got 'flash'"),
     (dict(chip="v6e", scoped_vmem_limit_kib=1 << 20), "expected scoped_vmem_limit_kib of 1 to 131072"),
+    (dict(chip="TPU v6 lite", scoped_vmem_limit_kib=1 << 20), "of 1 to 131072, all that a v6e has"),
     (dict(chip="v6e", scoped_vmem_limit_kib=100), "expected a scoped VMEM limit of at least"),
-    (dict(chip="v6e", library="tokamax", head_shards=2), "expected one mask for all heads and no shards"),
+    (dict(chip="v6e", library="tokamax", head_shards=2), "expected no shards with tokamax"),
     (dict(chip="v6e", library="tokamax", use_fused_bwd_kernel=False), "expected the fused backward kernel"),
     (dict(chip=6), "expected chip to be a name, got 6"),
 ])
@@ -186,6 +195,52 @@ def test_a_call_that_hbm_does_not_hold(run):
     assert int(refusal[1]) < 32 << 30 < int(refusal[2])
 
 
+@pytest.mark.parametrize("arguments", [
+    ["chunked_causal(700)", "--q-len", "384", "--passes", "fwd", "--chip", "v5e", "--head-dim", "192",
+     "--head-dim-v", "256", "--segments", "--soft-cap", "--scoped-vmem-limit-kib", "1000"],
+    ["causal()", "--q-len", "1920", "--heads", "64", "--chip", "v5p", "--head-dim", "256"],
+    ["full()", "--q-len", "4096", "--chip", "v4", "--scoped-vmem-limit-kib", "2000"],
+    ["local(100, 0) & stride(3)", "--q-len", "6144", "--chip", "tpu7x", "--dtype", "float32", "-o", "tuned.h5"],
+], ids=lambda arguments: arguments[0])
+def test_tables_are_narrow(run, arguments):
+    done = run("plan", *arguments, "--tune")
+    assert max(map(len, done.stdout.splitlines())) <= 80, done.stdout + done.stderr
+
+
+def test_counts_add_up(run):
+    """Of all candidates of one kernel with fixed layouts, each is a runner-up or left out and counted."""
+    tuned = sm.tune(causal(6144), chip="v5e", backward=False, runners_up=10000, q_layout="HEAD_DIM_MINOR",
+                    k_layout="HEAD_DIM_MINOR", v_layout="HEAD_DIM_MINOR")
+    counts = dict(tuned.candidates)
+    assert counts.pop("tried") == sum(counts.values()) + 1 + len(tuned.kernels[0].runners_up)
+
+
+def test_a_plan_of_the_fused_kernel(run):
+    """Its tables of dkv are not shrunk, those of the other backward kernels are."""
+    run("compile", "local(1023, 0)", "--q-len", "16384", "--heads", "8", "--fused-bwd", "-o", "fused.h5")
+    from_plan = answer_of(run, "fused.h5", "--chip", "v5e")
+    from_text = answer_of(run, "local(1023, 0)", "--q-len", "16384", "--heads", "8", "--chip", "v5e")
+    assert from_plan["yours"]["seconds"] > from_plan["seconds"]
+    for name in ("block_sizes", "seconds", "candidates"):
+        assert from_plan[name] == from_text[name]
+
+
+def test_yours_need_all_passes(run):
+    for passes in (["dq"], ["fwd", "dkv"], ["dq", "dkv"]):
+        run("compile", "causal()", "--q-len", "4096", "--passes", ",".join(passes), "-o", "part.h5")
+        answer = answer_of(run, "part.h5", "--chip", "v6e")
+        assert answer["yours"] is None and "block_q_dkv" in answer["block_sizes"]
+    run("compile", "causal()", "--q-len", "4096", "--passes", "fwd", "-o", "part.h5")
+    answer = answer_of(run, "part.h5", "--chip", "v6e")
+    assert answer["yours"]["fits"] and "block_q_dkv" not in answer["block_sizes"]
+
+
+def test_yours_must_fit_hbm(run):
+    answer = answer_of(run, "causal()", "--q-len", "131072", "--heads", "8", "--fused-bwd", "--block-q",
+                       "1024", "--block-kv", "512", "--chip", "v6e")
+    assert answer["fits"] is True and answer["yours"]["fits"] is False
+
+
 def test_yours_are_told_beside(run):
     answer = answer_of(run, "causal()", *CALL, "--block-q", "128", "--block-kv", "128")
     assert answer["yours"]["fits"] is True and answer["yours"]["seconds"] > 1.5 * answer["seconds"]
@@ -205,6 +260,11 @@ def test_a_plan_with_the_sizes_is_written(run, tmp_path):
     assert plan.dkv.block_shape == (sizes["block_q_dkv"], sizes["block_kv_dkv"])
     assert plan.use_fused_bwd_kernel == sizes["use_fused_bwd_kernel"]
     assert plan.verify() is None
+    assert answer["file"] == "tuned.h5"
+    text = run("plan", "causal()", *CALL, "--tune", "-o", "tuned.h5").stdout
+    flags = re.search(r"wrote tuned.h5; .* are not in it:\n  (--.*)\n", text)[1].split()
+    assert answer_of(run, "tuned.h5", "--chip", "v6e", *flags)["yours"] == {
+        "seconds": pytest.approx(answer["seconds"]), "fits": True}
     again = answer_of(run, "tuned.h5", "--chip", "v6e")
     assert again["yours"]["seconds"] == pytest.approx(again["seconds"], rel=0.05)
 
@@ -219,6 +279,7 @@ def test_a_plan_with_the_sizes_is_written(run, tmp_path):
     (["causal()", *CALL, "--tune", "--shards", "2"], "expected --balance beside --shards"),
     (["causal()", *CALL, "--tune", "-o", "a.h5", "-o", "b.h5"], "expected one -o beside --tune"),
     (["causal()", *CALL, "--tune", "--passes", "dq"], "expected --passes fwd, or all of them, beside --tune"),
+    (["causal()", *CALL, "--tune", "--passes", "fwd", "--fused-bwd"], "expected no --fused-bwd beside"),
     (["causal()", *CALL, "--tune", "--q-seq-shards", "3"], "expected --q-seq-shards (3) to divide 4096 q"),
     (["causal()", *CALL, "--tune", "--head-shards", "3", "--kv-heads", "1"], "expected --head-shards (3) to divide 8 heads"),
     (["causal()", *CALL, "--tune", "--scoped-vmem-limit-kib", "64"], "expected a scoped VMEM limit of at least"),
