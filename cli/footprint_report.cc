@@ -164,7 +164,7 @@ Fit FootprintAnswer::fit() const {
 std::string FootprintText(const FootprintAnswer& answer, const TpuSpec& spec) {
   std::string text = fmt::format(
       "VMEM in MiB, limit {} of {}\n"
-      "kernel        blocks         windows spills    all    95 % in\n",
+      "kernel        blocks         windows spills    all       band\n",
       MiB(answer.kernels.front().vmem.limit), MiB(spec.vmem_bytes));
   for (const KernelFootprint& kernel : answer.kernels) text += VmemLine(kernel);
   std::vector<std::string> reasons;

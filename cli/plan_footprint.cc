@@ -29,7 +29,9 @@ std::optional<Misfit> FindMisfit(const PlanQuestion& question,
     if (each.vmem.fit == Fit::kDoesNotFit) {
       misfit.memory = "VMEM";
       misfit.bytes_over = each.vmem.total.expected - each.vmem.limit;
-      const int64_t least_kib = (each.vmem.total.most + kKiB - 1) / kKiB;
+      // With all windows: a larger limit leaves XLA less room to keep operands in.
+      const int64_t most = each.vmem.window_bytes + each.vmem.temporaries.most;
+      const int64_t least_kib = (most + kKiB - 1) / kKiB;
       if (smem_fits && least_kib * kKiB <= question.spec->vmem_bytes) {
         misfit.least_limit_kib = least_kib;
       }

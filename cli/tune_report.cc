@@ -167,14 +167,18 @@ std::string SurenessText(const TuneResult& result) {
 
 std::string LeftOutText(const TuneResult& result) {
   std::string text;
-  const auto add = [&](int64_t count, const char* what) {
-    if (count > 0) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", Grouped(count), what);
+  const auto add = [&](const char* memory, int64_t count) {
+    if (count > 0) text += fmt::format("{} {} {}", text.empty() ? "" : ",", memory, Grouped(count));
   };
-  add(result.beyond_vmem, "exceed VMEM");
-  add(result.beyond_smem, "SMEM");
-  add(result.beyond_hbm, "HBM");
-  add(result.undecided, "too close to call");
-  return text.empty() ? "" : ": " + text;
+  add("VMEM", result.beyond_vmem);
+  add("SMEM", result.beyond_smem);
+  add("HBM", result.beyond_hbm);
+  if (!text.empty()) text = "  too large for" + text;
+  if (result.undecided > 0) {
+    text +=
+        fmt::format("{} too close to call {}", text.empty() ? " " : ";", Grouped(result.undecided));
+  }
+  return text.empty() ? "" : text + "\n";
 }
 
 // What a plan file does not say of the sizes.
@@ -239,8 +243,8 @@ std::string TuneText(const TuneAnswer& answer) {
   const TuneResult& result = answer.result;
   const std::optional<TimeBefore>& before = answer.before;
   const TunedCall& best = result.best;
-  std::string text =
-      fmt::format("the fastest of {} kernels{}\n", Grouped(result.candidates), LeftOutText(result));
+  std::string text = fmt::format("the fastest of {} kernels with blocks and layouts\n{}",
+                                 Grouped(result.candidates), LeftOutText(result));
   text += fmt::format("{} a call, ± {:.0f} %, within {} of scoped VMEM\n", Duration(best.seconds()),
                       best.relative_uncertainty() * 100, Bytes(answer.scoped_vmem_limit));
   if (before) {
@@ -282,9 +286,10 @@ json::object TuneJson(const TuneAnswer& answer) {
           {"others", std::move(others)},
           {"candidates", json::object{{"tried", result.candidates},
                                       {"beyond_vmem", result.beyond_vmem},
-                                      {"undecided", result.undecided},
                                       {"beyond_smem", result.beyond_smem},
-                                      {"beyond_hbm", result.beyond_hbm}}}};
+                                      {"beyond_hbm", result.beyond_hbm},
+                                      {"undecided", result.undecided}}},
+          {"file", answer.file ? json::value(*answer.file) : json::value(nullptr)}};
 }
 
 std::string KwargsText(const BlockSizes& sizes) {

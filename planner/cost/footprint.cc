@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "splashmask/planner/cost/kept_in_vmem.h"
 #include "splashmask/planner/cost/tiles.h"
 #include "splashmask/planner/cost/vmem_temporaries.h"
 
@@ -15,12 +16,6 @@ Fit FitOf(const ByteBand& bytes, int64_t limit) {
   return bytes.least > limit ? Fit::kDoesNotFit : Fit::kTooClose;
 }
 
-// Whether XLA keeps such an operand in VMEM as a whole, if there is room. A v4 has another memory
-// for that.
-bool MayLeave(const TpuSpec& spec, const KernelWindow& window) {
-  return spec.generation > 4 && window.operand_bytes > 0;
-}
-
 VmemUse VmemOf(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& config,
                const PassTables& tables, int64_t limit) {
   VmemUse use;
@@ -28,15 +23,11 @@ VmemUse VmemOf(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& con
   use.limit = limit;
   use.temporaries = VmemTemporaries(spec, kernel, config, tables);
   use.extrapolated = WhyExtrapolated(config, BlocksOf(config.block_sizes, kernel));
-  int64_t may_leave = 0;
-  for (const KernelWindow& window : use.windows) {
-    use.window_bytes += window.bytes();
-    const bool fits_whole = window.operand_bytes <= spec.vmem_bytes - limit;
-    if (MayLeave(spec, window) && fits_whole) may_leave += window.bytes();
-  }
-  use.total = {use.window_bytes + use.temporaries.expected,
-               use.window_bytes - may_leave + use.temporaries.least,
-               use.window_bytes + use.temporaries.most};
+  for (const KernelWindow& window : use.windows) use.window_bytes += window.bytes();
+  const KeptWindows kept = KeptInVmem(spec, kernel, config, use.windows, limit);
+  use.total = {use.window_bytes - kept.least + use.temporaries.expected,
+               use.window_bytes - kept.most + use.temporaries.least,
+               use.window_bytes - kept.least + use.temporaries.most};
   use.fit = FitOf(use.total, limit);
   return use;
 }

@@ -24,8 +24,10 @@ class WindowList {
   // Columns are positions.
   void AddTransposed(std::string_view name, int64_t arrays, int64_t length, int64_t rows,
                      int64_t columns, int64_t element_bytes) {
-    windows_.push_back({name, rows, columns, element_bytes, 2,
-                        arrays * BytesInTiles(rows, length, element_bytes)});
+    // A single row lies in tiles of one sublane, where it is a whole operand's.
+    const int64_t of_array = rows == 1 ? RoundedUp(length, kLanes) * element_bytes
+                                       : BytesInTiles(rows, length, element_bytes);
+    windows_.push_back({name, rows, columns, element_bytes, 2, arrays * of_array});
   }
   void AddInLayout(std::string_view name, QkvLayout layout, int64_t heads, int64_t length,
                    int64_t positions, int64_t head_dim) {
@@ -36,8 +38,9 @@ class WindowList {
       AddTransposed(name, arrays, length, head_dim, positions, element_bytes_);
     }
   }
+  // A result of one block, which stays where it is; a batch of them is copied like others.
   void AddAccumulator(std::string_view name, int64_t rows, int64_t columns) {
-    windows_.push_back({name, rows, columns, 4, 1, 0});
+    windows_.push_back({name, rows, columns, 4, config_.batch > 1 ? 2 : 1, 0});
   }
   void AddQkv() {
     const BlockSizes& sizes = config_.block_sizes;

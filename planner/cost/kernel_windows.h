@@ -16,7 +16,8 @@ struct KernelWindow {
   std::string_view name;  ///< As the kernel's arguments are called: "q", "k", "logsumexp", ...
   int64_t rows = 0, columns = 0;
   int64_t element_bytes = 4;
-  int buffers = 2;  ///< Two, so that the next block is copied meanwhile; accumulators have one.
+  /// Two, so that the next block is copied meanwhile; accumulators have one, in a batch two.
+  int buffers = 2;
   /// The whole operand, padded: where XLA keeps it in VMEM the window is not needed.
   int64_t operand_bytes = 0;
 

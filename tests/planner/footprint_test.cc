@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "splashmask/planner/cost/nearest_fit.h"
 
@@ -86,7 +87,23 @@ TEST(FootprintTest, BlocksArePaddedToTiles) {
   EXPECT_EQ(bytes_of_k(), 2 * 80 * 512 * 2);
 }
 
-// A v4 keeps no operand in VMEM; others do where the limit leaves room.
+// Under vmap what was one block in the whole grid is one for each sequence: libtpu 0.0.51 gave such
+// kernels a second buffer of each accumulator.
+TEST(FootprintTest, AccumulatorsOfABatchHaveTwoBuffers) {
+  const auto bytes_of = [](TpuKernel kernel, std::string_view name, int64_t batch) {
+    AttentionConfig config = Measured({512, 512, 512}, kernel);
+    config.batch = batch;
+    const TpuSpec& v6e = FindTpuSpec("v6e");
+    return WindowBytes(FootprintOf(v6e, kernel, config, Causal(), 32 << 20).vmem, name);
+  };
+  EXPECT_EQ(bytes_of(TpuKernel::kFwd, "m", 1), 512 * 128 * 4);
+  EXPECT_EQ(bytes_of(TpuKernel::kFwd, "m", 4), 2 * 512 * 128 * 4);
+  EXPECT_EQ(bytes_of(TpuKernel::kDkv, "dk_sum", 1), 512 * 128 * 4);
+  EXPECT_EQ(bytes_of(TpuKernel::kDkv, "dk_sum", 4), 2 * 512 * 128 * 4);
+}
+
+// How much of the windows may be missing, where XLA keeps operands in the rest of VMEM; a v4 has
+// another memory for them.
 TEST(FootprintTest, OperandsMayLieInTheRestOfVmem) {
   AttentionConfig config = Measured({512, 512, 512});
   const auto spread = [&](const char* chip, int64_t limit) {
@@ -95,14 +112,52 @@ TEST(FootprintTest, OperandsMayLieInTheRestOfVmem) {
     return use.total.most - use.total.least - (use.temporaries.most - use.temporaries.least);
   };
   const int64_t q_sequence = 2 * 512 * 128 * 4, q = 2 * 512 * 128 * 2;
+  config.block_sizes.k_layout = QkvLayout::kSeqMinor;
   EXPECT_EQ(spread("v4", 8 << 20), 0);
   EXPECT_EQ(spread("v6e", 128 << 20), 0);
   EXPECT_EQ(spread("v6e", 119 << 20), q_sequence);  // Which takes 8 MiB,
   EXPECT_EQ(spread("v6e", 121 << 20), 0);           // not left there.
-  config.heads = config.kv_heads = 1;               // q, k, v and out take 4 MiB each
-  EXPECT_EQ(spread("v6e", 119 << 20), q_sequence + 4 * q);
-  config.batch = 4;  // a sequence.
-  EXPECT_EQ(spread("v6e", 119 << 20), q_sequence);
+  config.heads = config.kv_heads = 1;               // q, k, v and out take 4 MiB each.
+  EXPECT_EQ(spread("v6e", 119 << 20), q * 9 / 4);   // As many as fit.
+  EXPECT_EQ(spread("v6e", 48 << 20), 2 * q);        // q_sequence, k and v are there for certain.
+  config.batch = 4;                                 // Each takes 16 MiB.
+  EXPECT_EQ(spread("v6e", 48 << 20), 4 * q);
+  EXPECT_EQ(spread("v6e", 88 << 20), 2 * q);  // Of results less than a third of what is left.
+}
+
+// Before the first kernel nothing can be copied, except on a tpu7x, only computed; on two cores not
+// even that.
+TEST(FootprintTest, TheFirstKernelFindsLittleInVmem) {
+  AttentionConfig config = Measured({512, 512, 512});
+  config.heads = config.kv_heads = 1;
+  const auto kept = [&](const char* chip, int64_t limit) {
+    const VmemUse use =
+        FootprintOf(FindTpuSpec(chip), TpuKernel::kFwd, config, Causal(), limit).vmem;
+    return std::pair(use.window_bytes + use.temporaries.most - use.total.most,
+                     use.window_bytes + use.temporaries.least - use.total.least);
+  };
+  const int64_t q_sequence = 2 * 512 * 128 * 4, q = 2 * 512 * 128 * 2, out = q, kv = 2 * q;
+  EXPECT_EQ(kept("v6e", 48 << 20), std::pair(q_sequence, q_sequence + out));
+  EXPECT_EQ(kept("tpu7x", 16 << 20), std::pair(q_sequence + kv, q_sequence + kv + q + out));
+  EXPECT_EQ(kept("v5p", 16 << 20), std::pair(int64_t{0}, int64_t{0}));
+  config.head_dim = config.head_dim_v = 64;  // Which is padded before.
+  EXPECT_EQ(kept("v6e", 48 << 20), std::pair(q_sequence + kv, q_sequence + kv + q + out));
+}
+
+TEST(FootprintTest, OperandsThatLieInVmemHaveNoWindow) {
+  AttentionConfig config = Measured({512, 512, 512});
+  const auto missing = [&](const char* chip, TpuKernel kernel, int64_t limit) {
+    config.block_sizes = WithBlocks(config.block_sizes, kernel, {512, 512, 512});
+    const VmemUse use = FootprintOf(FindTpuSpec(chip), kernel, config, Causal(), limit).vmem;
+    return use.window_bytes + use.temporaries.most - use.total.most;
+  };
+  const int64_t q_sequence = 2 * 512 * 128 * 4;
+  EXPECT_EQ(missing("v6e", TpuKernel::kFwd, 101 << 20), q_sequence);  // 8 MiB of 27.
+  EXPECT_EQ(missing("v6e", TpuKernel::kFwd, 102 << 20), 0);
+  EXPECT_EQ(missing("v6e", TpuKernel::kDq, 88 << 20), q_sequence);  // A fifth of 40 MiB.
+  EXPECT_EQ(missing("v6e", TpuKernel::kDq, 89 << 20), 0);
+  EXPECT_EQ(missing("v5p", TpuKernel::kFwd, 16 << 20), 0);
+  EXPECT_EQ(missing("v5p", TpuKernel::kDq, 16 << 20), q_sequence);
 }
 
 TEST(FootprintTest, TablesTakeWholeTilesOfSmem) {

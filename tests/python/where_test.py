@@ -233,6 +233,7 @@ def test_ctrl_c_ends_the_check_of_a_predicate():
     cells = "(q // 5 + kv) % (q + 2) == 0 or q // ((q // 5 + kv) % (q + 2)) > 3"
     for make in (lambda: sm.where((2**17, 2**17), cells),
                  lambda: sm.parse(f'where("{cells}")', (2**17, 2**17))):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Jobs in the background ignore it.
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             make()
