@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "splashmask/masks/analysis/bits.cc"
@@ -136,7 +137,13 @@ HWY_INLINE void SwapEight(D d, uint64_t* rows) {
 }
 
 // Transposes squares of 64 x 64 bits, one in each lane.
-void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out) {
+HWY_INLINE void TransposeSquares(hn::ScalableTag<uint64_t> d, uint64_t* squares) {
+  for (size_t i = 0; i < 8; ++i) SwapEight<8>(d, squares + i * hn::Lanes(d));
+  for (size_t i = 0; i < 8; ++i) SwapEight<1>(d, squares + 8 * i * hn::Lanes(d));
+}
+
+// Whatever the squares hold.
+void TransposeAllSquares(BitRows in, int64_t rows, int64_t columns, BitRows out) {
   const hn::ScalableTag<uint64_t> d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   HWY_ALIGN uint64_t squares[64 * HWY_MAX_BYTES / sizeof(uint64_t)];
@@ -153,8 +160,7 @@ void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out) {
           std::copy_n(from, words, squares + r * lanes);
         }
       }
-      for (int i = 0; i < 8; ++i) SwapEight<8>(d, squares + i * lanes);
-      for (int i = 0; i < 8; ++i) SwapEight<1>(d, squares + 8 * i * lanes);
+      TransposeSquares(d, squares);
       for (int64_t w = 0; w < words; ++w) {
         const int64_t c0 = (w0 + w) * 64;
         const int64_t width = std::min<int64_t>(64, columns - c0);
@@ -162,6 +168,79 @@ void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out) {
       }
     }
   }
+}
+
+// Words [w, w + lanes) of 64 rows: bits that any and that all of them have.
+template <class D>
+HWY_INLINE void Reduce(D d, BitRows rows, int64_t w, uint64_t* any, uint64_t* all) {
+  auto some = hn::LoadU(d, rows.words + w), every = some;
+  for (int64_t r = 1; r < 64; ++r) {
+    const auto words = hn::LoadU(d, rows.row(r) + w);
+    some = hn::Or(some, words);
+    every = hn::And(every, words);
+  }
+  hn::StoreU(some, d, any);
+  hn::StoreU(every, d, all);
+}
+
+// Words [w, w + lanes) into each of 64 rows.
+template <class D>
+HWY_INLINE void Repeat(D d, const uint64_t* words, int64_t w, BitRows rows) {
+  const auto vector = hn::LoadU(d, words + w);
+  for (int64_t r = 0; r < 64; ++r) hn::StoreU(vector, d, rows.row(r) + w);
+}
+
+struct SquareAt {
+  int64_t row, column;  // In squares.
+};
+
+// Squares of which all bits are equal are filled in, whole rows at a time, and the others
+// transposed. Returns false, where these are many, before it has done anything.
+bool TransposeFewSquares(BitRows in, int64_t high, int64_t wide, BitRows out) {
+  const hn::ScalableTag<uint64_t> d;
+  const hn::CappedTag<uint64_t, 1> one;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  std::vector<uint64_t> any(static_cast<size_t>(wide)), all(static_cast<size_t>(wide));
+  std::vector<uint64_t> filled(static_cast<size_t>(high * wide));  // [wide, high]
+  std::vector<SquareAt> mixed;
+  for (int64_t row = 0; row < high; ++row) {
+    const BitRows strip{in.row(64 * row), in.stride};
+    int64_t w = 0;
+    for (; w + lanes <= wide; w += lanes) Reduce(d, strip, w, &any[w], &all[w]);
+    for (; w < wide; ++w) Reduce(one, strip, w, &any[w], &all[w]);
+    for (int64_t column = 0; column < wide; ++column) {
+      if (any[column] != 0 && all[column] != ~uint64_t{0}) mixed.push_back({row, column});
+      filled[column * high + row] = all[column];
+    }
+    if (2 * std::ssize(mixed) > high * wide) return false;
+  }
+  for (int64_t column = 0; column < wide; ++column) {
+    const BitRows strip{out.row(64 * column), out.stride};
+    const uint64_t* const words = filled.data() + column * high;
+    int64_t w = 0;
+    for (; w + lanes <= high; w += lanes) Repeat(d, words, w, strip);
+    for (; w < high; ++w) Repeat(one, words, w, strip);
+  }
+  HWY_ALIGN uint64_t squares[64 * HWY_MAX_BYTES / sizeof(uint64_t)];
+  for (size_t begin = 0; begin < mixed.size(); begin += static_cast<size_t>(lanes)) {
+    const auto count = std::min(lanes, std::ssize(mixed) - static_cast<int64_t>(begin));
+    for (int64_t i = 0; i < count; ++i) {
+      const auto [row, column] = mixed[begin + static_cast<size_t>(i)];
+      for (int64_t r = 0; r < 64; ++r) squares[r * lanes + i] = in.row(64 * row + r)[column];
+    }
+    TransposeSquares(d, squares);
+    for (int64_t i = 0; i < count; ++i) {
+      const auto [row, column] = mixed[begin + static_cast<size_t>(i)];
+      for (int64_t c = 0; c < 64; ++c) out.row(64 * column + c)[row] = squares[c * lanes + i];
+    }
+  }
+  return true;
+}
+
+void TransposeBits(BitRows in, int64_t rows, int64_t columns, BitRows out) {
+  const bool is_whole = rows % 64 == 0 && columns % 64 == 0;
+  if (is_whole && TransposeFewSquares(in, rows / 64, columns / 64, out)) return;
+  TransposeAllSquares(in, rows, columns, out);
 }
 
 }  // namespace HWY_NAMESPACE

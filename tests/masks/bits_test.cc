@@ -8,6 +8,8 @@
 #include <random>
 #include <vector>
 
+#include "tests/support/uniform.h"
+
 namespace splashmask {
 namespace {
 
@@ -155,26 +157,56 @@ TEST(BitsTest, DrawIntervalsSetsThoseAndNoOthers) {
   });
 }
 
-TEST(BitsTest, TransposeMovesEveryBit) {
-  const auto check = [](std::mt19937_64& random, int64_t rows, int64_t columns) {
-    std::vector<uint64_t> in = RandomRows(random, rows, columns);
-    std::vector<uint64_t> out(static_cast<size_t>(columns * WordsFor(rows)), ~uint64_t{0});
-    const BitRows from{in.data(), WordsFor(columns)}, to{out.data(), WordsFor(rows)};
-    TransposeBits(from, rows, columns, to);
-    for (int64_t c = 0; c < columns; ++c) {
-      for (int64_t r = 0; r < 64 * WordsFor(rows); ++r) {
-        ASSERT_EQ(r < rows && Bit(from.row(r), c), Bit(to.row(c), r));
-      }
+void CheckTransposed(const std::vector<uint64_t>& in, int64_t rows, int64_t columns) {
+  std::vector<uint64_t> from_words = in;
+  std::vector<uint64_t> out(static_cast<size_t>(columns * WordsFor(rows)), 0x5A5A5A5A5A5A5A5A);
+  const BitRows from{from_words.data(), WordsFor(columns)}, to{out.data(), WordsFor(rows)};
+  TransposeBits(from, rows, columns, to);
+  for (int64_t c = 0; c < columns; ++c) {
+    for (int64_t r = 0; r < 64 * WordsFor(rows); ++r) {
+      ASSERT_EQ(r < rows && Bit(from.row(r), c), Bit(to.row(c), r));
     }
-  };
+  }
+}
+
+TEST(BitsTest, TransposeMovesEveryBit) {
   OnEveryTarget([&] {
     std::mt19937_64 random(7);
+    const auto check = [&](int64_t rows, int64_t columns) {
+      CheckTransposed(RandomRows(random, rows, columns), rows, columns);
+    };
     for (int64_t rows : kWidths) {
-      for (int64_t columns : kWidths) check(random, rows, columns);
+      for (int64_t columns : kWidths) check(rows, columns);
     }
-    check(random, 70, 512);
-    check(random, 64, 512 + 65);
-    check(random, 130, 1024 + 1);
+    check(70, 512);
+    check(64, 512 + 65);
+    check(130, 1024 + 1);
+  });
+}
+
+// Squares of 64 x 64 bits that are all alike are filled in, the others moved.
+TEST(BitsTest, TransposeOfSquaresThatAreMostlyAlike) {
+  OnEveryTarget([&] {
+    std::mt19937_64 random(8);
+    for (int i = 0; i < 60; ++i) {
+      const int64_t high = Uniform(random, 1, 10), wide = Uniform(random, 1, 10);
+      const int64_t one_in = Uniform(random, 1, 12);  // Is mixed.
+      std::vector<uint64_t> in(static_cast<size_t>(64 * high * wide));
+      for (int64_t square = 0; square < high * wide; ++square) {
+        const bool is_mixed = Uniform(random, 1, one_in) == 1;
+        const uint64_t word = Uniform(random, 0, 1) == 0 ? 0 : ~uint64_t{0};
+        const int64_t flipped = Uniform(random, 0, 63);
+        for (int64_t r = 0; r < 64; ++r) {
+          uint64_t& out = in[static_cast<size_t>((square / wide * 64 + r) * wide + square % wide)];
+          out = word;
+          if (!is_mixed) continue;
+          // Random bits, or a single one that differs.
+          if (i % 2 == 0) out = random();
+          if (i % 2 == 1 && r == flipped) out ^= uint64_t{1} << Uniform(random, 0, 63);
+        }
+      }
+      CheckTransposed(in, 64 * high, 64 * wide);
+    }
   });
 }
 
