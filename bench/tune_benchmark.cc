@@ -14,8 +14,8 @@
 
 #include "bench/limit_cases.h"
 #include "bench/timing.h"
-#include "splashmask/planner/compile/coarse_plans.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/compile/plans_of_blocks.h"
 #include "splashmask/planner/cost/tune.h"
 
 namespace splashmask {

@@ -21,10 +21,6 @@ std::string KiB(int64_t bytes) {
   return fmt::format("{:.1f}", static_cast<double>(bytes) / (1 << 10));
 }
 
-std::string BlocksText(const KernelBlocks& blocks) {
-  return fmt::format("{}x{}/{}", blocks.q, blocks.kv, blocks.kv_compute);
-}
-
 // The options that ask for these blocks.
 std::string BlocksAsOptions(TpuKernel kernel, const KernelBlocks& blocks) {
   switch (PassOf(kernel)) {
@@ -94,14 +90,6 @@ std::string MisfitText(const Misfit& misfit) {
   return text;
 }
 
-json::value FitJson(Fit fit) {
-  return fit == Fit::kTooClose ? json::value(nullptr) : json::value(fit == Fit::kFits);
-}
-
-json::object BlocksJson(const KernelBlocks& blocks) {
-  return {{"q", blocks.q}, {"kv", blocks.kv}, {"kv_compute", blocks.kv_compute}};
-}
-
 json::object VmemJson(const VmemUse& vmem) {
   json::array windows;
   for (const KernelWindow& window : vmem.windows) {
@@ -153,6 +141,18 @@ json::value MisfitJson(const std::optional<Misfit>& misfit) {
 }
 
 }  // namespace
+
+std::string BlocksText(const KernelBlocks& blocks) {
+  return fmt::format("{}x{}/{}", blocks.q, blocks.kv, blocks.kv_compute);
+}
+
+json::object BlocksJson(const KernelBlocks& blocks) {
+  return {{"q", blocks.q}, {"kv", blocks.kv}, {"kv_compute", blocks.kv_compute}};
+}
+
+json::value FitJson(Fit fit) {
+  return fit == Fit::kTooClose ? json::value(nullptr) : json::value(fit == Fit::kFits);
+}
 
 Fit FootprintAnswer::fit() const {
   Fit worst = Fit::kFits;

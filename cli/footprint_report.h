@@ -29,6 +29,13 @@ struct FootprintAnswer {
   Fit fit() const;
 };
 
+/// "1024x512/256": q, kv, kv_compute.
+std::string BlocksText(const KernelBlocks& blocks);
+/// {q, kv, kv_compute}.
+boost::json::object BlocksJson(const KernelBlocks& blocks);
+/// true, false, or null where it is too close to call.
+boost::json::value FitJson(Fit fit);
+
 /// Several lines, at most 80 characters each.
 std::string FootprintText(const FootprintAnswer& answer, const TpuSpec& spec);
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "splashmask/cli/footprint_report.h"
 #include "splashmask/cli/numbers.h"
 #include "splashmask/cli/time_report.h"
 
@@ -19,10 +20,6 @@ namespace splashmask::cli {
 namespace {
 
 constexpr size_t kOthersTold = 3;
-
-std::string BlocksText(const KernelBlocks& blocks) {
-  return fmt::format("{}x{}/{}", blocks.q, blocks.kv, blocks.kv_compute);
-}
 
 std::string_view LayoutName(QkvLayout layout) {
   return layout == QkvLayout::kHeadDimMinor ? "head_dim_minor" : "seq_minor";
@@ -193,14 +190,6 @@ std::string FileText(const TuneAnswer& answer) {
   }
   return fmt::format("\nwrote {}; compute blocks and layouts are not in it:\n {}\n", *answer.file,
                      flags);
-}
-
-json::object BlocksJson(const KernelBlocks& blocks) {
-  return {{"q", blocks.q}, {"kv", blocks.kv}, {"kv_compute", blocks.kv_compute}};
-}
-
-json::value FitJson(Fit fit) {
-  return fit == Fit::kTooClose ? json::value(nullptr) : json::value(fit == Fit::kFits);
 }
 
 json::object KernelJson(const TunedKernel& kernel) {

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "splashmask/masks/error.h"
-#include "splashmask/planner/compile/coarse_plans.h"
+#include "splashmask/planner/compile/plans_of_blocks.h"
 #include "splashmask/planner/compile/tokamax.h"
 #include "splashmask/planner/cost/tune.h"
 #include "splashmask/python/interruptible.h"

@@ -3,7 +3,6 @@
 // Tables of many block shapes from one look at a mask.
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 
@@ -38,20 +37,5 @@ class CoarsePlans {
   class State;
   std::unique_ptr<State> state_;
 };
-
-struct UsableOptions {
-  PlanOptions plan = {};
-  int64_t most_bytes = 0;  ///< That tables may take, of all shards.
-  int threads = 0;         ///< 0: as many as the machine has.
-  Progress progress = {};
-  /// Blocks of all distinct masks that are looked at whether or not tables of so many are asked
-  /// for.
-  int64_t easy_blocks = int64_t{1} << 20;
-};
-
-/// CoarsePlans::Find for blocks that are multiples of `least`. Looks at the mask when first called,
-/// mostly once, and no closer than tables of most_bytes need. Throws as CoarsePlans does.
-std::function<std::optional<Plan>(Pass pass, BlockShape block, bool is_fused)> PlansOfBlocks(
-    const MultiHeadMask& mask, BlockShape least, const UsableOptions& options);
 
 }  // namespace splashmask

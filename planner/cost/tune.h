@@ -18,7 +18,7 @@ namespace splashmask {
 
 /// A plan with one pass, for blocks of this shape, of whose partial_mask_blocks only the shape
 /// counts; for dkv, that of the fused kernel if `is_fused`. nullopt where its tables do not fit
-/// SMEM. PlansOfBlocks (planner/compile/coarse_plans.h) makes one; for tokamax, CompileTokamax.
+/// SMEM. PlansOfBlocks (planner/compile/plans_of_blocks.h) makes one; for tokamax, CompileTokamax.
 using PlanOfBlocks = std::function<std::optional<Plan>(Pass pass, BlockShape block, bool is_fused)>;
 
 /// The largest block along an axis that is tried: none that is larger was ever measured.

@@ -2,6 +2,7 @@
 // Tables of coarse blocks made from finer ones, against those that are compiled.
 
 #include "splashmask/planner/compile/coarse_plans.h"
+#include "splashmask/planner/compile/plans_of_blocks.h"
 
 #include <gtest/gtest.h>
 

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "splashmask/masks/print.h"
-#include "splashmask/planner/compile/coarse_plans.h"
 #include "splashmask/planner/compile/compile.h"
+#include "splashmask/planner/compile/plans_of_blocks.h"
 #include "splashmask/planner/cost/hbm_use.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/random_case.h"
