@@ -11,11 +11,6 @@ namespace splashmask {
 
 namespace {
 
-Fit FitOf(const ByteBand& bytes, int64_t limit) {
-  if (bytes.most <= limit) return Fit::kFits;
-  return bytes.least > limit ? Fit::kDoesNotFit : Fit::kTooClose;
-}
-
 VmemUse VmemOf(const TpuSpec& spec, TpuKernel kernel, const AttentionConfig& config,
                const PassTables& tables, int64_t limit) {
   VmemUse use;
@@ -57,6 +52,11 @@ SmemUse SmemOf(const TpuSpec& spec, const PassTables& tables) {
 }
 
 }  // namespace
+
+Fit FitOf(const ByteBand& bytes, int64_t limit) {
+  if (bytes.most <= limit) return Fit::kFits;
+  return bytes.least > limit ? Fit::kDoesNotFit : Fit::kTooClose;
+}
 
 std::string_view FitName(Fit fit) {
   switch (fit) {

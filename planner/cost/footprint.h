@@ -25,6 +25,9 @@ struct ByteBand {
   int64_t expected = 0, least = 0, most = 0;
 };
 
+/// Whether the band lies below the limit, above it, or holds it.
+Fit FitOf(const ByteBand& bytes, int64_t limit);
+
 /// Of the scoped VMEM of one kernel.
 struct VmemUse {
   std::vector<KernelWindow> windows;  ///< Exact.

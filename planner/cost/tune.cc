@@ -69,11 +69,6 @@ struct Needs {
   int64_t hbm = kNeverAsked;
 };
 
-Fit FitOf(const ByteBand& bytes, int64_t limit) {
-  if (bytes.most <= limit) return Fit::kFits;
-  return bytes.least > limit ? Fit::kDoesNotFit : Fit::kTooClose;
-}
-
 class Tuner {
  public:
   Tuner(const TpuSpec& spec, const AttentionConfig& config, const TuneOptions& options,
