@@ -42,7 +42,7 @@ std::string_view ShortName(Fit fit) { return fit == Fit::kTooClose ? "too close"
 std::string VmemLine(const KernelFootprint& kernel) {
   const VmemUse& vmem = kernel.vmem;
   return fmt::format("{:<13} {:<14} {:>7}{:>7}{:>7}  {:>13}  {}{}\n", TpuKernelName(kernel.kernel),
-                     BlocksText(kernel.blocks), MiB(vmem.window_bytes),
+                     KernelBlocksText(kernel.blocks), MiB(vmem.window_bytes),
                      MiB(vmem.temporaries.expected), MiB(vmem.total.expected),
                      MiB(vmem.total.least) + ".." + MiB(vmem.total.most), ShortName(vmem.fit),
                      vmem.extrapolated.empty() ? "" : " *");
@@ -135,18 +135,18 @@ json::value MisfitJson(const std::optional<Misfit>& misfit) {
                       {"bytes_over", misfit->bytes_over},
                       {"nearest", nullptr},
                       {"least_limit_kib", nullptr}};
-  if (misfit->nearest) result["nearest"] = BlocksJson(*misfit->nearest);
+  if (misfit->nearest) result["nearest"] = KernelBlocksJson(*misfit->nearest);
   if (misfit->least_limit_kib) result["least_limit_kib"] = *misfit->least_limit_kib;
   return result;
 }
 
 }  // namespace
 
-std::string BlocksText(const KernelBlocks& blocks) {
+std::string KernelBlocksText(const KernelBlocks& blocks) {
   return fmt::format("{}x{}/{}", blocks.q, blocks.kv, blocks.kv_compute);
 }
 
-json::object BlocksJson(const KernelBlocks& blocks) {
+json::object KernelBlocksJson(const KernelBlocks& blocks) {
   return {{"q", blocks.q}, {"kv", blocks.kv}, {"kv_compute", blocks.kv_compute}};
 }
 
@@ -187,7 +187,7 @@ json::object FootprintJson(const FootprintAnswer& answer) {
   for (size_t i = 0; i < answer.kernels.size(); ++i) {
     const KernelFootprint& kernel = answer.kernels[i];
     kernels.push_back(json::object{{"kernel", TpuKernelName(kernel.kernel)},
-                                   {"blocks", BlocksJson(kernel.blocks)},
+                                   {"blocks", KernelBlocksJson(kernel.blocks)},
                                    {"vmem", VmemJson(kernel.vmem)},
                                    {"smem", SmemJson(kernel.smem)},
                                    {"hbm", HbmJson(answer.hbm[i])}});

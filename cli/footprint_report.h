@@ -30,9 +30,9 @@ struct FootprintAnswer {
 };
 
 /// "1024x512/256": q, kv, kv_compute.
-std::string BlocksText(const KernelBlocks& blocks);
+std::string KernelBlocksText(const KernelBlocks& blocks);
 /// {q, kv, kv_compute}.
-boost::json::object BlocksJson(const KernelBlocks& blocks);
+boost::json::object KernelBlocksJson(const KernelBlocks& blocks);
 /// true, false, or null where it is too close to call.
 boost::json::value FitJson(Fit fit);
 

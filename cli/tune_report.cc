@@ -56,7 +56,7 @@ std::string Line(const TunedKernel& kernel, std::string_view name, double slower
   const KernelTime& time = kernel.time;
   const double gib = static_cast<double>(kernel.hbm_bytes) / (1 << 30);
   return fmt::format(
-      "{:<13} {:<15}{:>9}{:>7}{:>9} {:>8} {:>8} {:>6.2f}\n", name, BlocksText(kernel.blocks),
+      "{:<13} {:<15}{:>9}{:>7}{:>9} {:>8} {:>8} {:>6.2f}\n", name, KernelBlocksText(kernel.blocks),
       Milliseconds(time.total()), slower > 0 ? fmt::format("+{:.1f}%", slower * 100) : "",
       Milliseconds(time.mxu), Milliseconds(time.vector), Milliseconds(time.hbm), gib);
 }
@@ -151,7 +151,7 @@ std::string SurenessText(const TuneResult& result) {
     }
     if (choice.undecided) {
       text += fmt::format("  {}: {} is {:.1f} % faster, but may not fit\n", name,
-                          BlocksText(choice.undecided->blocks),
+                          KernelBlocksText(choice.undecided->blocks),
                           -Slower(*choice.undecided, choice.best) * 100);
     }
   }
@@ -194,7 +194,7 @@ std::string FileText(const TuneAnswer& answer) {
 
 json::object KernelJson(const TunedKernel& kernel) {
   return {{"kernel", TpuKernelName(kernel.kernel)},
-          {"blocks", BlocksJson(kernel.blocks)},
+          {"blocks", KernelBlocksJson(kernel.blocks)},
           {"time", TimePartsJson(kernel.time)},
           {"bound_by", BoundBy(kernel.time)},
           {"visited_blocks", kernel.counts.visited()},
