@@ -50,7 +50,7 @@ PlanOfBlocks CompiledPlans(const MultiHeadMask& mask, int64_t most_bytes) {
   return [mask, most_bytes](Pass pass, BlockShape block, bool is_fused) -> std::optional<Plan> {
     CompileOptions options;
     options.plan.use_fused_bwd_kernel = is_fused;
-    (pass == Pass::kFwd ? options.fwd : pass == Pass::kDq ? options.dq : options.dkv) = block;
+    options.block(pass) = block;
     Plan plan = Compile(mask, options);
     const MaskInfo& info = plan.pass(pass)->info;
     const int64_t bytes = info.data_next->size_bytes() + info.block_mask->size_bytes() +

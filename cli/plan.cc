@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // splashmask plan: what a mask costs on a TPU, before it is launched.
 
+#include <fmt/format.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -108,14 +110,6 @@ ExitCode CompareXla(const Arguments& arguments, const std::atomic<bool>& stop) {
 }
 
 ExitCode RunTune(const Arguments& arguments, const std::atomic<bool>& stop) {
-  BalanceArguments others = arguments.balance;  // That it does not take.
-  others.outputs.clear();
-  if (!(others == BalanceArguments())) {
-    ThrowUnusable(
-        "expected --balance beside --shards, --weights, --unit, --permutation and "
-        "--threads");
-  }
-  if (arguments.masks.size() != 1) ThrowUnusable("expected one MASK without --balance");
   const std::vector<std::string>& outputs = arguments.balance.outputs;
   if (outputs.size() > 1) ThrowUnusable("expected one -o beside --tune");
   if (arguments.json && !arguments.print.empty()) {
@@ -140,14 +134,16 @@ ExitCode Run(const Arguments& arguments, const std::atomic<bool>& stop) {
     ThrowUnusable("expected --roofline without --json, --balance, --tune and --compare-xla");
   }
   if (!arguments.tune && !arguments.print.empty()) ThrowUnusable("expected --tune beside --print");
-  if (arguments.tune) return RunTune(arguments, stop);
   if (!arguments.method.empty()) return Balance(arguments, stop);
-  if (!(arguments.balance == BalanceArguments())) {
-    ThrowUnusable(
-        "expected --balance beside --shards, --weights, --unit, --output, --permutation and "
-        "--threads");
+  BalanceArguments others = arguments.balance;  // That only balancing takes.
+  if (arguments.tune) others.outputs.clear();
+  if (!(others == BalanceArguments())) {
+    ThrowUnusable(fmt::format(
+        "expected --balance beside --shards, --weights, --unit,{} --permutation and --threads",
+        arguments.tune ? "" : " --output,"));
   }
   if (arguments.masks.size() != 1) ThrowUnusable("expected one MASK without --balance");
+  if (arguments.tune) return RunTune(arguments, stop);
   if (arguments.compare_xla) return CompareXla(arguments, stop);
   PlanArguments question = arguments.question;
   question.mask = arguments.masks[0];

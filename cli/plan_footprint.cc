@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/cli/plan_footprint.h"
 
+#include <utility>
+
 #include "splashmask/cli/call_report.h"
 #include "splashmask/cli/footprint_report.h"
 #include "splashmask/cli/plan_report.h"
@@ -57,12 +59,9 @@ std::optional<Misfit> FindHbmMisfit(const FootprintAnswer& answer) {
 FootprintAnswer Answer(const PlanQuestion& question) {
   FootprintAnswer answer;
   for (const TpuKernel kernel : KernelsOf(question.config.block_sizes)) {
-    const CompiledPass& pass = *question.plan.pass(PassOf(kernel));
-    answer.kernels.push_back(FootprintOf(*question.spec, kernel, question.config,
-                                         TablesOf(pass.info, question.plan.options),
-                                         question.scoped_vmem_limit));
-    answer.hbm.push_back(HbmUseOf(*question.spec, kernel, question.config,
-                                  ProgramTablesOf(pass.info, question.plan.options)));
+    KernelMemory memory = MemoryOf(question, kernel);
+    answer.kernels.push_back(std::move(memory.core));
+    answer.hbm.push_back(memory.hbm);
   }
   answer.misfit = FindMisfit(question, answer.kernels);
   if (!answer.misfit) answer.misfit = FindHbmMisfit(answer);

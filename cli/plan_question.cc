@@ -151,6 +151,14 @@ PlanQuestion QuestionOf(PlanCall call, const PlanArguments& a, const Progress& p
   return question;
 }
 
+KernelMemory MemoryOf(const PlanQuestion& question, TpuKernel kernel) {
+  const MaskInfo& info = question.plan.pass(PassOf(kernel))->info;
+  const PlanOptions& options = question.plan.options;
+  return {FootprintOf(*question.spec, kernel, question.config, TablesOf(info, options),
+                      question.scoped_vmem_limit),
+          HbmUseOf(*question.spec, kernel, question.config, ProgramTablesOf(info, options))};
+}
+
 std::optional<PassTables> TablesWithBlocks(const PlanQuestion& question, TpuKernel kernel,
                                            const KernelBlocks& blocks) {
   const Pass pass = PassOf(kernel);
@@ -160,7 +168,7 @@ std::optional<PassTables> TablesWithBlocks(const PlanQuestion& question, TpuKern
   CompileOptions options;
   options.plan = question.plan.options;
   options.progress = question.progress;
-  (pass == Pass::kFwd ? options.fwd : pass == Pass::kDq ? options.dq : options.dkv) = block;
+  options.block(pass) = block;
   try {
     const Plan plan = Compile(question.plan.mask, options);
     return TablesOf(plan.pass(pass)->info, options.plan);

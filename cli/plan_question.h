@@ -2,6 +2,7 @@
 #pragma once
 // What `splashmask plan` is asked about: a plan, a chip, and how attention is called.
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,6 +12,8 @@
 #include "splashmask/cli/compile_arguments.h"
 #include "splashmask/cli/mask_argument.h"
 #include "splashmask/planner/cost/attention_config.h"
+#include "splashmask/planner/cost/footprint.h"
+#include "splashmask/planner/cost/hbm_use.h"
 #include "splashmask/planner/cost/tpu_spec.h"
 #include "splashmask/planner/plan.h"
 #include "splashmask/planner/progress.h"
@@ -72,6 +75,15 @@ PlanQuestion QuestionOf(PlanCall call, const PlanArguments& arguments, const Pro
 
 /// Whether the arguments name block sizes.
 bool NamesBlocks(const PlanArguments& arguments);
+
+/// What one kernel takes of the memories of a core and of HBM.
+struct KernelMemory {
+  KernelFootprint core;
+  HbmUse hbm;
+
+  Fit fit() const { return std::max(core.fit(), hbm.fit); }
+};
+KernelMemory MemoryOf(const PlanQuestion& question, TpuKernel kernel);
 
 /// The tables of `question.plan` with other blocks for one kernel; nullopt where memory does not
 /// hold them. Throws kCancelled.

@@ -7,9 +7,7 @@
 namespace splashmask::cli {
 
 std::vector<SlowestShard> TimesOf(const PlanQuestion& question) {
-  const int64_t kv_heads = question.config.kv_heads == 1
-                               ? 1
-                               : question.config.kv_heads * question.plan.options.head_shards;
+  const int64_t kv_heads = KvHeadsOfPlan(question.config, question.plan.options);
   std::vector<SlowestShard> slowest;
   for (const TpuKernel kernel : KernelsOf(question.config.block_sizes)) {
     const std::vector<StepCounts> shards = CountSteps(question.plan, PassOf(kernel), kv_heads);

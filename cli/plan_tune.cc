@@ -15,8 +15,6 @@
 #include "splashmask/io/plan_file.h"
 #include "splashmask/planner/compile/compile.h"
 #include "splashmask/planner/compile/plans_of_blocks.h"
-#include "splashmask/planner/cost/footprint.h"
-#include "splashmask/planner/cost/hbm_use.h"
 #include "splashmask/planner/cost/tune.h"
 
 namespace splashmask::cli {
@@ -66,14 +64,7 @@ std::optional<TimeBefore> Before(const PlanQuestion& question, bool has_backward
   for (const SlowestShard& kernel : TimesOf(question)) {
     if (kernel.kernel == (has_backward ? TpuKernel::kFwd : TpuKernel::kFwdResiduals)) continue;
     before.seconds += kernel.time.total();
-    const MaskInfo& info = question.plan.pass(PassOf(kernel.kernel))->info;
-    const PlanOptions& options = question.plan.options;
-    const KernelFootprint footprint =
-        FootprintOf(*question.spec, kernel.kernel, question.config, TablesOf(info, options),
-                    question.scoped_vmem_limit);
-    const HbmUse hbm =
-        HbmUseOf(*question.spec, kernel.kernel, question.config, ProgramTablesOf(info, options));
-    before.fit = std::max({before.fit, footprint.fit(), hbm.fit});
+    before.fit = std::max(before.fit, MemoryOf(question, kernel.kernel).fit());
   }
   return before;
 }
@@ -100,14 +91,14 @@ ExitCode PlanTune(const PlanArguments& arguments, TuneOutput format,
   const UsableOptions usable{.plan = call.options,
                              .most_bytes = SmemOfShards(*call.spec, call.options),
                              .progress = bar.Step("tune")};
-  const TuneResult result = Tune(*call.spec, call.config, OptionsOf(call, arguments),
-                                 PlansOfBlocks(call.mask, FinestTunedBlocks(call.config), usable));
-  TuneAnswer answer{result, std::nullopt, call.scoped_vmem_limit, output};
+  TuneAnswer answer{Tune(*call.spec, call.config, OptionsOf(call, arguments),
+                         PlansOfBlocks(call.mask, FinestTunedBlocks(call.config), usable)),
+                    std::nullopt, call.scoped_vmem_limit, output};
+  const BlockSizes& sizes = answer.result.best.sizes;
   if (call.plan || NamesBlocks(arguments)) {
-    answer.before =
-        Before(QuestionOf(call, arguments, bar.Step("compile")), result.best.sizes.has_dkv());
+    answer.before = Before(QuestionOf(call, arguments, bar.Step("compile")), sizes.has_dkv());
   }
-  if (output) WriteTunedPlan(call, result.best.sizes, *output, bar);
+  if (output) WriteTunedPlan(call, sizes, *output, bar);
   bar.Wipe();
   switch (format) {
     case TuneOutput::kText:
@@ -120,10 +111,10 @@ ExitCode PlanTune(const PlanArguments& arguments, TuneOutput format,
       break;
     }
     case TuneOutput::kKwargs:
-      WriteStdout(KwargsText(result.best.sizes));
+      WriteStdout(KwargsText(sizes));
       break;
     case TuneOutput::kMaxText:
-      WriteStdout(MaxTextYaml(result.best.sizes));
+      WriteStdout(MaxTextYaml(sizes));
       break;
   }
   return kDone;

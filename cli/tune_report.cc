@@ -25,31 +25,13 @@ std::string_view LayoutName(QkvLayout layout) {
   return layout == QkvLayout::kHeadDimMinor ? "head_dim_minor" : "seq_minor";
 }
 
-std::string_view LayoutConstant(QkvLayout layout) {
-  return layout == QkvLayout::kHeadDimMinor ? "HEAD_DIM_MINOR" : "SEQ_MINOR";
-}
-
-// Sizes by JAX's names; those of kernels that do not run are left out.
-std::vector<std::pair<std::string_view, int64_t>> NamedSizes(const BlockSizes& sizes) {
-  const std::array<std::pair<std::string_view, int64_t>, 8> all{
-      {{"block_q", sizes.block_q},
-       {"block_kv", sizes.block_kv},
-       {"block_kv_compute", sizes.block_kv_compute},
-       {"block_q_dkv", sizes.block_q_dkv},
-       {"block_kv_dkv", sizes.block_kv_dkv},
-       {"block_kv_dkv_compute", sizes.block_kv_dkv_compute},
-       {"block_q_dq", sizes.block_q_dq},
-       {"block_kv_dq", sizes.block_kv_dq}}};
-  std::vector<std::pair<std::string_view, int64_t>> named;
-  for (const auto& size : all) {
-    if (size.second > 0) named.push_back(size);
+// Those of kernels that run.
+std::vector<std::pair<std::string_view, int64_t>> SizesThatCount(const BlockSizes& sizes) {
+  std::vector<std::pair<std::string_view, int64_t>> counting;
+  for (const auto& size : NamedSizes(sizes)) {
+    if (size.second > 0) counting.push_back(size);
   }
-  return named;
-}
-
-std::array<std::pair<std::string_view, QkvLayout>, 3> NamedLayouts(const BlockSizes& sizes) {
-  return {
-      {{"q_layout", sizes.q_layout}, {"k_layout", sizes.k_layout}, {"v_layout", sizes.v_layout}}};
+  return counting;
 }
 
 std::string Line(const TunedKernel& kernel, std::string_view name, double slower) {
@@ -209,9 +191,9 @@ json::object KernelJson(const TunedKernel& kernel) {
 
 json::object SizesJson(const BlockSizes& sizes) {
   json::object result;
-  for (const auto& [name, size] : NamedSizes(sizes)) result[name] = size;
+  for (const auto& [name, size] : SizesThatCount(sizes)) result[name] = size;
   result["use_fused_bwd_kernel"] = sizes.use_fused_bwd_kernel;
-  for (const auto& [name, layout] : NamedLayouts(sizes)) result[name] = LayoutConstant(layout);
+  for (const auto& [name, layout] : NamedLayouts(sizes)) result[name] = QkvLayoutName(layout);
   return result;
 }
 
@@ -283,26 +265,27 @@ json::object TuneJson(const TuneAnswer& answer) {
 
 std::string KwargsText(const BlockSizes& sizes) {
   std::string text = "BlockSizes(\n";
-  for (const auto& [name, size] : NamedSizes(sizes))
+  for (const auto& [name, size] : SizesThatCount(sizes))
     text += fmt::format("    {}={},\n", name, size);
   if (sizes.has_dkv()) {
     text += fmt::format("    use_fused_bwd_kernel={},\n",
                         sizes.use_fused_bwd_kernel ? "True" : "False");
   }
   for (const auto& [name, layout] : NamedLayouts(sizes)) {
-    text += fmt::format("    {}=QKVLayout.{},\n", name, LayoutConstant(layout));
+    text += fmt::format("    {}=QKVLayout.{},\n", name, QkvLayoutName(layout));
   }
   return text + ")\n";
 }
 
 std::string MaxTextYaml(const BlockSizes& sizes) {
   std::string text;
-  for (const auto& [name, size] : NamedSizes(sizes)) text += fmt::format("sa_{}: {}\n", name, size);
+  for (const auto& [name, size] : SizesThatCount(sizes))
+    text += fmt::format("sa_{}: {}\n", name, size);
   if (sizes.has_dkv()) {
     text += fmt::format("sa_use_fused_bwd_kernel: {}\n", sizes.use_fused_bwd_kernel);
   }
   for (const auto& [name, layout] : NamedLayouts(sizes)) {
-    text += fmt::format("sa_{}: \"{}\"\n", name, LayoutConstant(layout));
+    text += fmt::format("sa_{}: \"{}\"\n", name, QkvLayoutName(layout));
   }
   return text;
 }

@@ -58,23 +58,15 @@ nb::dict ToDict(const TunedKernel& kernel) {
 
 // Under JAX's names, None where a kernel does not run.
 nb::dict ToDict(const BlockSizes& sizes) {
-  const auto size = [](int64_t value) { return value > 0 ? nb::cast(value) : nb::none(); };
-  const auto layout = [](QkvLayout value) {
-    return nb::str(value == QkvLayout::kHeadDimMinor ? "HEAD_DIM_MINOR" : "SEQ_MINOR");
-  };
+  const auto text = [](std::string_view value) { return nb::str(value.data(), value.size()); };
   nb::dict result;
-  result["block_q"] = size(sizes.block_q);
-  result["block_kv"] = size(sizes.block_kv);
-  result["block_kv_compute"] = size(sizes.block_kv_compute);
-  result["block_q_dkv"] = size(sizes.block_q_dkv);
-  result["block_kv_dkv"] = size(sizes.block_kv_dkv);
-  result["block_kv_dkv_compute"] = size(sizes.block_kv_dkv_compute);
-  result["block_q_dq"] = size(sizes.block_q_dq);
-  result["block_kv_dq"] = size(sizes.block_kv_dq);
+  for (const auto& [name, size] : NamedSizes(sizes)) {
+    result[text(name)] = size > 0 ? nb::cast(size) : nb::none();
+  }
   result["use_fused_bwd_kernel"] = sizes.use_fused_bwd_kernel;
-  result["q_layout"] = layout(sizes.q_layout);
-  result["k_layout"] = layout(sizes.k_layout);
-  result["v_layout"] = layout(sizes.v_layout);
+  for (const auto& [name, layout] : NamedLayouts(sizes)) {
+    result[text(name)] = text(QkvLayoutName(layout));
+  }
   return result;
 }
 

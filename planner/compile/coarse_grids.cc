@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <boost/unordered/unordered_flat_map.hpp>
-#include <limits>
 #include <utility>
+
+#include "splashmask/planner/compile/run_cursor.h"
 
 namespace splashmask {
 
@@ -34,23 +35,9 @@ class CoarseGrids::Joins {
   boost::unordered_flat_map<std::pair<Content, Content>, Content> numbers_;
 };
 
-/// Goes through a row from left to right.
-class CoarseGrids::Cursor {
- public:
-  explicit Cursor(const ContentRow& row) : next_(row.begin()), end_(row.end()) {}
-
-  /// What the block at a column holds, which is no less than the last one asked about, and the
-  /// column to which the row goes on with it.
-  std::pair<Content, int64_t> At(int64_t column) {
-    while (next_ != end_ && next_->end <= column) ++next_;
-    if (next_ == end_) return {kEmpty, std::numeric_limits<int64_t>::max()};
-    if (column < next_->begin) return {kEmpty, next_->begin};
-    return {next_->content, next_->end};
-  }
-
- private:
-  ContentRow::const_iterator next_, end_;
-};
+CoarseGrids::Content CoarseGrids::ContentOf(const ContentRun* run) {
+  return run != nullptr ? run->content : kEmpty;
+}
 
 CoarseGrids::CoarseGrids(const NumberedGrids& finest)
     : is_numbered_(finest.is_numbered), columns_(finest.grids.front().columns) {
@@ -80,12 +67,12 @@ CoarseGrids::ContentRow CoarseGrids::Beside(const ContentRow& above, const Conte
   ContentRow result;
   const int64_t columns =
       std::max(above.empty() ? 0 : above.back().end, below.empty() ? 0 : below.back().end);
-  Cursor first(above), second(below);
+  RunCursor<ContentRun> first(above), second(below);
   for (int64_t column = 0, end; column < columns; column = end) {
-    const auto [first_content, first_end] = first.At(column);
-    const auto [second_content, second_end] = second.At(column);
+    const auto [first_run, first_end] = first.At(column);
+    const auto [second_run, second_end] = second.At(column);
     end = std::min({first_end, second_end, columns});
-    Append(result, column, end, joins.Of(first_content, second_content));
+    Append(result, column, end, joins.Of(ContentOf(first_run), ContentOf(second_run)));
   }
   return result;
 }
@@ -93,18 +80,19 @@ CoarseGrids::ContentRow CoarseGrids::Beside(const ContentRow& above, const Conte
 CoarseGrids::ContentRow CoarseGrids::ColumnsMerged(const ContentRow& row, int64_t columns,
                                                    Joins& joins) {
   ContentRow result;
-  Cursor cursor(row);
+  RunCursor<ContentRun> cursor(row);
   const int64_t end = row.empty() ? 0 : (row.back().end + columns - 1) / columns;
   for (int64_t column = 0; column < end;) {
     const int64_t begin = column * columns;
-    auto [content, until] = cursor.At(begin);
+    const auto [run, until] = cursor.At(begin);
+    Content content = ContentOf(run);
     if (const int64_t alike = std::min(until / columns, end) - column; alike > 0) {
       Append(result, column, column + alike, joins.Repeated(content, columns));
       column += alike;
       continue;
     }
     for (int64_t i = begin + 1; i < begin + columns; ++i) {
-      content = joins.Of(content, cursor.At(i).first);
+      content = joins.Of(content, ContentOf(cursor.At(i).first));
     }
     Append(result, column, column + 1, content);
     ++column;
@@ -130,6 +118,16 @@ const std::vector<CoarseGrids::ContentGrid>& CoarseGrids::RowsMerged(int64_t row
     }
   }
   return by_rows_.emplace(rows, std::move(merged)).first->second;
+}
+
+int64_t CoarseGrids::CountVisible() const {
+  int64_t visible = 0;
+  for (const ContentGrid& grid : by_rows_.at(1)) {
+    for (const ContentRow& row : grid) {
+      for (const ContentRun& run : row) visible += run.end - run.begin;
+    }
+  }
+  return visible;
 }
 
 NumberedGrids CoarseGrids::Merge(int64_t rows, int64_t columns) {

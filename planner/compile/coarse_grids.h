@@ -29,6 +29,9 @@ class CoarseGrids {
   /// PartialBlocks finds for blocks of that shape: classes, runs and numbers. O(runs).
   NumberedGrids Merge(int64_t rows, int64_t columns);
 
+  /// Of the finest blocks those that are not empty.
+  int64_t CountVisible() const;
+
  private:
   /// What a block holds: a number, which two blocks have in common if and only if their cells are
   /// equal, or one of these. Without numbers every partial block is kPartial.
@@ -42,10 +45,10 @@ class CoarseGrids {
   using ContentRow = std::vector<ContentRun>;  // Without empty blocks.
   using ContentGrid = std::vector<ContentRow>;
   class Joins;
-  class Cursor;
 
   /// The grids with rows merged, `rows` at a time.
   const std::vector<ContentGrid>& RowsMerged(int64_t rows);
+  static Content ContentOf(const ContentRun* run);
   static void Append(ContentRow& row, int64_t begin, int64_t end, Content content);
   static ContentRow Beside(const ContentRow& above, const ContentRow& below, Joins& joins);
   static ContentRow ColumnsMerged(const ContentRow& row, int64_t columns, Joins& joins);

@@ -72,7 +72,8 @@ class CoarsePlans::State {
         fused_options_(WithKernels(options, /*fused=*/true)),
         maker_(heads_, options_),
         fused_maker_(heads_, fused_options_),
-        grids_(Classified(progress, &visible_blocks_)) {}
+        grids_(Classified(progress)),
+        visible_blocks_(grids_.CountVisible()) {}
 
   std::optional<Plan> Find(Pass pass, BlockShape block, bool is_fused, int64_t most_bytes) {
     CheckDivides("compile", "block_q", block.q, "q_len", mask_.shape().q_len);
@@ -115,13 +116,10 @@ class CoarsePlans::State {
     return options;
   }
 
-  NumberedGrids Classified(const Progress& progress, int64_t* visible_blocks) const {
+  NumberedGrids Classified(const Progress& progress) const {
     NumberedGrids found;
     RunWithThreads(threads_,
                    [&] { found = FindGrids(heads_, finest_, !maker_.is_computable(), progress); });
-    for (const BlockGrid& grid : found.grids) {
-      for (const GridRun& run : grid.runs) *visible_blocks += run.end - run.begin;
-    }
     return found;
   }
 
@@ -141,8 +139,8 @@ class CoarsePlans::State {
   const HeadMasks heads_;
   const PlanOptions fused_options_;
   PassMaker maker_, fused_maker_;
-  int64_t visible_blocks_ = 0;
   CoarseGrids grids_;
+  const int64_t visible_blocks_;  // Of the finest.
   BlockShape last_block_;
   NumberedGrids last_;
 };

@@ -2,10 +2,10 @@
 #include "splashmask/planner/compile/column_runs.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 #include <vector>
 
+#include "splashmask/planner/compile/run_cursor.h"
 #include "splashmask/planner/compile/tables.h"
 
 namespace splashmask {
@@ -19,23 +19,9 @@ struct Block {
 };
 constexpr Block kEmptyBlock{};
 
-// Goes through the runs of a row from left to right.
-class RowCursor {
- public:
-  explicit RowCursor(const std::vector<GridRun>& runs) : next_(runs.begin()), end_(runs.end()) {}
-
-  // The block at a column no less than the last one asked about, and the column to which the row
-  // goes on with it.
-  std::pair<Block, int64_t> At(int64_t column) {
-    while (next_ != end_ && next_->end <= column) ++next_;
-    if (next_ == end_) return {kEmptyBlock, std::numeric_limits<int64_t>::max()};
-    if (column < next_->begin) return {kEmptyBlock, next_->begin};
-    return {{next_->block_class, next_->id}, next_->end};
-  }
-
- private:
-  std::vector<GridRun>::const_iterator next_, end_;
-};
+Block BlockOf(const GridRun* run) {
+  return run != nullptr ? Block{run->block_class, run->id} : kEmptyBlock;
+}
 
 // Meets the rows of a tile of columns from the bottom up.
 class ColumnTile {
@@ -45,12 +31,13 @@ class ColumnTile {
 
   // The runs of `row`, which count columns from the first of the tile.
   void See(int32_t row, const std::vector<GridRun>& row_runs) {
-    RowCursor below(row_runs_), now(row_runs);
+    RunCursor<GridRun> below(row_runs_), now(row_runs);
     for (int64_t column = 0, end; column < std::ssize(runs_); column = end) {
-      const auto [old_block, old_end] = below.At(column);
-      const auto [new_block, new_end] = now.At(column);
+      const auto [old_run, old_end] = below.At(column);
+      const auto [new_run, new_end] = now.At(column);
+      const Block old_block = BlockOf(old_run);
       end = std::min({old_end, new_end, int64_t{std::ssize(runs_)}});
-      if (old_block == new_block) continue;
+      if (old_block == BlockOf(new_run)) continue;
       for (int64_t c = column; c < end; ++c) Change(static_cast<size_t>(c), row, old_block);
     }
     row_runs_ = row_runs;

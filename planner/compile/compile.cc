@@ -36,15 +36,15 @@ class Compiler {
   void Compile(Plan& plan) {
     std::vector<Pass> left;
     for (Pass pass : kAllPasses) {
-      if (Shape(pass)) left.push_back(pass);
+      if (options_.block(pass)) left.push_back(pass);
     }
     for (Pass pass : left) CheckTables(pass);
     double done = 0;
     const double step = 1.0 / static_cast<double>(std::max<size_t>(1, left.size()));
     while (!left.empty()) {
-      const BlockShape block = *Shape(left.front());
-      const auto others = std::stable_partition(left.begin(), left.end(),
-                                                [&](Pass pass) { return *Shape(pass) == block; });
+      const BlockShape block = *options_.block(left.front());
+      const auto others = std::stable_partition(
+          left.begin(), left.end(), [&](Pass pass) { return *options_.block(pass) == block; });
       const std::vector<Pass> passes(left.begin(), others);
       left.erase(left.begin(), others);
       const double share = step * static_cast<double>(passes.size());
@@ -55,13 +55,9 @@ class Compiler {
   }
 
  private:
-  const std::optional<BlockShape>& Shape(Pass pass) const {
-    return pass == Pass::kFwd ? options_.fwd : pass == Pass::kDq ? options_.dq : options_.dkv;
-  }
-
   // Throws kTooLarge early for tables that are sure not to fit.
   void CheckTables(Pass pass) const {
-    const BlockShape block = *Shape(pass);
+    const BlockShape block = *options_.block(pass);
     const Analysis& analysis = *analyses_.front();
     const TableSizes whole{std::ssize(heads_.table_heads), analysis.shape().q_len / block.q,
                            analysis.shape().kv_len / block.kv,

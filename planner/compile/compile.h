@@ -21,6 +21,13 @@ struct CompileOptions {
   PlanOptions plan;
   int threads = 0;  ///< 0: as many as the machine has.
   Progress progress;
+
+  std::optional<BlockShape>& block(Pass pass) {
+    return pass == Pass::kFwd ? fwd : pass == Pass::kDq ? dq : dkv;
+  }
+  const std::optional<BlockShape>& block(Pass pass) const {
+    return pass == Pass::kFwd ? fwd : pass == Pass::kDq ? dq : dkv;
+  }
 };
 
 /// What a compile did: how many times it asked the mask anything. For an analytic mask the sum

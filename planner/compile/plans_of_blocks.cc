@@ -34,11 +34,10 @@ class UsablePlans {
       most_blocks_ = options_.easy_blocks / CountDistinctMasks(mask_);
       LookAt({mask_.shape().q_len / options_.plan.q_seq_shards, mask_.shape().kv_len});
     }
-    if (FindLook(block) == nullptr &&
-        looks_.front().plans.LeastTableBytes(block) <= options_.most_bytes) {
-      LookAt(block);
+    CoarsePlans* plans = FindLook(block);
+    if (plans == nullptr && looks_.front().plans.LeastTableBytes(block) <= options_.most_bytes) {
+      plans = &LookAt(block);
     }
-    CoarsePlans* const plans = FindLook(block);
     return plans ? plans->Find(pass, block, is_fused, options_.most_bytes) : std::nullopt;
   }
 
@@ -64,7 +63,7 @@ class UsablePlans {
   }
 
   // As fine as is easy, but blocks that divide `whole`.
-  void LookAt(BlockShape whole) {
+  CoarsePlans& LookAt(BlockShape whole) {
     BlockShape finest = least_;
     while (CountBlocks(finest) > most_blocks_ && !(finest == whole)) {
       const bool more_rows = mask_.shape().q_len / finest.q > mask_.shape().kv_len / finest.kv;
@@ -78,6 +77,7 @@ class UsablePlans {
     if (looks_.size() == kLooksKept) looks_.erase(looks_.begin() + 1);
     looks_.push_back(
         {finest, CoarsePlans(mask_, finest, options_.plan, options_.threads, options_.progress)});
+    return looks_.back().plans;
   }
 
   const MultiHeadMask mask_;

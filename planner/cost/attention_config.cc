@@ -124,6 +124,26 @@ OperandDType OperandDTypeFromName(std::string_view name) {
 
 int64_t OperandBytes(OperandDType dtype) { return dtype == OperandDType::kBFloat16 ? 2 : 4; }
 
+std::string_view QkvLayoutName(QkvLayout layout) {
+  return layout == QkvLayout::kHeadDimMinor ? "HEAD_DIM_MINOR" : "SEQ_MINOR";
+}
+
+std::array<std::pair<std::string_view, int64_t>, 8> NamedSizes(const BlockSizes& sizes) {
+  return {{{"block_q", sizes.block_q},
+           {"block_kv", sizes.block_kv},
+           {"block_kv_compute", sizes.block_kv_compute},
+           {"block_q_dkv", sizes.block_q_dkv},
+           {"block_kv_dkv", sizes.block_kv_dkv},
+           {"block_kv_dkv_compute", sizes.block_kv_dkv_compute},
+           {"block_q_dq", sizes.block_q_dq},
+           {"block_kv_dq", sizes.block_kv_dq}}};
+}
+
+std::array<std::pair<std::string_view, QkvLayout>, 3> NamedLayouts(const BlockSizes& sizes) {
+  return {
+      {{"q_layout", sizes.q_layout}, {"k_layout", sizes.k_layout}, {"v_layout", sizes.v_layout}}};
+}
+
 std::string_view TpuKernelName(TpuKernel kernel) {
   switch (kernel) {
     case TpuKernel::kFwd:
@@ -203,6 +223,10 @@ std::vector<TpuKernel> KernelsOf(const BlockSizes& sizes) {
     kernels.push_back(sizes.use_fused_bwd_kernel ? TpuKernel::kFused : TpuKernel::kDkv);
   }
   return kernels;
+}
+
+int64_t KvHeadsOfPlan(const AttentionConfig& config, const PlanOptions& options) {
+  return config.kv_heads == 1 ? 1 : config.kv_heads * options.head_shards;
 }
 
 void CheckAttentionConfig(const AttentionConfig& config) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "splashmask/planner/mask_info.h"
@@ -43,6 +44,13 @@ struct BlockSizes {
 
   friend bool operator==(const BlockSizes&, const BlockSizes&) = default;
 };
+
+/// As JAX's QKVLayout has it: "HEAD_DIM_MINOR" or "SEQ_MINOR".
+std::string_view QkvLayoutName(QkvLayout layout);
+/// Sizes under JAX's names, those of passes that are not asked for too.
+std::array<std::pair<std::string_view, int64_t>, 8> NamedSizes(const BlockSizes& sizes);
+/// "q_layout", "k_layout" and "v_layout".
+std::array<std::pair<std::string_view, QkvLayout>, 3> NamedLayouts(const BlockSizes& sizes);
 
 /// The kernels of splash attention. A forward pass that a backward pass follows also writes
 /// logsumexp: it has residuals.
@@ -91,6 +99,9 @@ struct AttentionConfig {
 
   friend bool operator==(const AttentionConfig&, const AttentionConfig&) = default;
 };
+
+/// The kv heads of all shards of a plan, as CountSteps takes them, from those of one device.
+int64_t KvHeadsOfPlan(const AttentionConfig& config, const PlanOptions& options);
 
 /// Throws kInvalidArgument, with the rule that is broken and the nearest legal value, for what
 /// JAX's kernel or the TPU compiler's rules for blocks refuse: blocks that do not divide their

@@ -15,13 +15,8 @@ namespace {
 // Divisors of `whole` within kFarthest times of `size` that are multiples of `unit`, and at most
 // `most`: more has no chance to fit.
 std::vector<int64_t> DivisorsNear(int64_t size, int64_t whole, int64_t unit, int64_t most) {
-  std::vector<int64_t> divisors;
   const int64_t farthest = size > most / kFarthest ? most : size * kFarthest;
-  const int64_t first = RoundedUp(std::max<int64_t>(size / kFarthest, 1), unit);
-  for (int64_t divisor = first; divisor <= std::min(farthest, whole); divisor += unit) {
-    if (whole % divisor == 0) divisors.push_back(divisor);
-  }
-  return divisors;
+  return MultiplesThatDivide(whole, unit, std::max<int64_t>(size / kFarthest, 1), farthest);
 }
 
 double Doublings(int64_t a, int64_t b) {

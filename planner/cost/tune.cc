@@ -260,9 +260,7 @@ class Tuner {
           info.partial_mask_blocks ? info.partial_mask_blocks->count() : 0;
       counted.tables.has_q_sequence = info.q_sequence.has_value();
     } else {
-      const int64_t kv_heads =
-          config_.kv_heads == 1 ? 1 : config_.kv_heads * plan.options.head_shards;
-      counted.shards = CountSteps(plan, pass, kv_heads);
+      counted.shards = CountSteps(plan, pass, KvHeadsOfPlan(config_, plan.options));
       counted.tables = TablesOf(plan.pass(pass)->info, plan.options);
       counted.program = ProgramTablesOf(plan.pass(pass)->info, plan.options);
     }

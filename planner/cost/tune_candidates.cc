@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "splashmask/planner/cost/tune_candidates.h"
 
-#include <algorithm>
 #include <optional>
 
 #include "splashmask/planner/cost/tiles.h"
@@ -11,11 +10,7 @@ namespace splashmask {
 namespace {
 
 std::vector<int64_t> Divisors(int64_t length, int64_t unit) {
-  std::vector<int64_t> divisors;
-  for (int64_t size = unit; size <= std::min(length, kLargestBlock); size += unit) {
-    if (length % size == 0) divisors.push_back(size);
-  }
-  return divisors;
+  return MultiplesThatDivide(length, unit, unit, kLargestBlock);
 }
 
 }  // namespace

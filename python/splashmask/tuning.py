@@ -118,10 +118,10 @@ class Tuned:
 
 
 def _kernel(fields: dict[str, Any]) -> TunedKernel:
-    others = {name: tuple(map(_kernel, fields[name])) for name in ("runners_up",) if name in fields}
-    if fields.get("undecided"):
-        others["undecided"] = _kernel(fields["undecided"])
-    return TunedKernel(**fields | others)
+    undecided = fields.get("undecided")
+    return TunedKernel(**fields | {
+        "runners_up": tuple(map(_kernel, fields.get("runners_up", ()))),
+        "undecided": undecided and _kernel(undecided)})
 
 
 def _tuned(fields: dict[str, Any], **more: Any) -> Tuned:

@@ -26,7 +26,7 @@ constexpr int64_t kAnyBytes = int64_t{1} << 40;
 CompiledPass Compiled(const MultiHeadMask& mask, Pass pass, BlockShape block, PlanOptions plan) {
   CompileOptions options;
   options.plan = plan;
-  (pass == Pass::kFwd ? options.fwd : pass == Pass::kDq ? options.dq : options.dkv) = block;
+  options.block(pass) = block;
   return *Compile(mask, options).pass(pass);
 }
 

@@ -84,9 +84,7 @@ double NaiveTime(const Question& question, TpuKernel kernel, const BlockSizes& s
   CompileOptions options;
   options.plan = question.plan;
   options.plan.use_fused_bwd_kernel = kernel == TpuKernel::kFused;
-  (pass == Pass::kFwd  ? options.fwd
-   : pass == Pass::kDq ? options.dq
-                       : options.dkv) = BlockShape{blocks.q, blocks.kv};
+  options.block(pass) = BlockShape{blocks.q, blocks.kv};
   const Plan plan = Compile(question.mask, options);
   const int64_t limit = question.options.scoped_vmem_limit > 0 ? question.options.scoped_vmem_limit
                                                                : question.spec->scoped_vmem_bytes;
