@@ -35,9 +35,9 @@ class ColumnTile {
     for (int64_t column = 0, end; column < std::ssize(runs_); column = end) {
       const auto [old_run, old_end] = below.At(column);
       const auto [new_run, new_end] = now.At(column);
-      const Block old_block = BlockOf(old_run);
+      const Block old_block = BlockOf(old_run), new_block = BlockOf(new_run);
       end = std::min({old_end, new_end, int64_t{std::ssize(runs_)}});
-      if (old_block == BlockOf(new_run)) continue;
+      if (old_block == new_block) continue;
       for (int64_t c = column; c < end; ++c) Change(static_cast<size_t>(c), row, old_block);
     }
     row_runs_ = row_runs;
